@@ -1,0 +1,364 @@
+//! OpenAI's messages -> the conversation.
+//!
+//! Before: `request` has read the keys. After: the request. Invariant: content is kept or refused, never dropped; bytes in
+//! base64 stay base64.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+
+use super::{parameters::unknown, request::bad};
+use crate::bindings::{
+    AssistantMessage, Audio, CacheControl, Error, File, Image, Instructions, Message as Turn, OpenReasoning, Part,
+    ReasoningBlock, Source, TextPart, ToolCall, ToolKind, ToolResult, UserMessage,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Message<'a> {
+    role: String,
+    #[serde(borrow, default)]
+    content: ContentBody<'a>,
+    name: Option<String>,
+    tool_calls: Option<Vec<ToolCallBody>>,
+    tool_call_id: Option<String>,
+    refusal: Option<String>,
+    audio: Option<AudioId>,
+    reasoning_content: Option<String>,
+    reasoning: Option<String>,
+    thinking_blocks: Option<Vec<ThinkingBlock>>,
+    cache_control: Option<CacheControlBody>,
+    // What answers carry and clients send back with them: it says nothing that a provider takes.
+    #[serde(rename = "annotations")]
+    _annotations: Option<IgnoredAny>,
+    #[serde(rename = "reasoning_details")]
+    _reasoning_details: Option<IgnoredAny>,
+    #[serde(rename = "provider_specific_fields")]
+    _provider_specific_fields: Option<IgnoredAny>,
+    /// The forerunner of `tool_calls`; clients send it as null.
+    function_call: Option<IgnoredAny>,
+    images: Option<Vec<IgnoredAny>>,
+}
+
+/// A content: text, or parts.
+#[derive(Default)]
+pub(super) enum ContentBody<'a> {
+    #[default]
+    None,
+    Text(String),
+    Parts(Vec<PartBody<'a>>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PartBody<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+    refusal: Option<String>,
+    #[serde(borrow)]
+    image_url: Option<ImageUrl<'a>>,
+    #[serde(borrow)]
+    input_audio: Option<InputAudio<'a>>,
+    #[serde(borrow)]
+    file: Option<FileBody<'a>>,
+    cache_control: Option<CacheControlBody>,
+}
+
+/// An address, or an object around one.
+struct ImageUrl<'a> {
+    url: Cow<'a, str>,
+    detail: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputAudio<'a> {
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+    format: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileBody<'a> {
+    #[serde(borrow, default)]
+    file_data: Cow<'a, str>,
+    file_id: Option<String>,
+    filename: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CacheControlBody {
+    #[serde(rename = "type")]
+    kind: String,
+    ttl: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToolCallBody {
+    id: String,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    function: Option<FunctionBody>,
+    custom: Option<CustomBody>,
+    /// Streams number their calls, and clients send the number back.
+    #[serde(rename = "index")]
+    _index: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FunctionBody {
+    name: String,
+    arguments: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CustomBody {
+    name: String,
+    input: String,
+}
+
+#[derive(Deserialize)]
+struct AudioId {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct ThinkingBlock {
+    thinking: Option<String>,
+    signature: Option<String>,
+    data: Option<String>,
+}
+
+/// One turn.
+pub(super) fn message(message: Message<'_>, place: usize) -> Result<Turn, Error> {
+    let param = format!("messages[{place}]");
+    let for_assistants = message.tool_calls.is_some()
+        || message.refusal.is_some()
+        || message.audio.is_some()
+        || message.reasoning_content.is_some()
+        || message.thinking_blocks.is_some()
+        || message.images.is_some();
+    if message.function_call.is_some() {
+        return Err(bad(&param, "`function_call` is not understood; use `tool_calls`"));
+    }
+    if message.role != "assistant" && for_assistants {
+        return Err(bad(&param, format!("a {} message has a key that only an assistant's can have", message.role)));
+    }
+    match message.role.as_str() {
+        "system" | "developer" => {
+            let mut parts = texts(message.content, &param)?;
+            mark_text(parts.last_mut(), cache_control(message.cache_control)?);
+            let said = Instructions { parts, name: message.name };
+            Ok(if message.role == "system" { Turn::System(said) } else { Turn::Developer(said) })
+        }
+        "user" => {
+            let mut parts = parts(message.content, &param)?;
+            if parts.is_empty() {
+                return Err(bad(&param, "a user message needs `content`"));
+            }
+            mark(parts.last_mut(), cache_control(message.cache_control)?);
+            Ok(Turn::User(UserMessage { parts, name: message.name }))
+        }
+        "assistant" => assistant(message, &param),
+        "tool" => {
+            let Some(call_id) = message.tool_call_id else {
+                return Err(bad(&param, "a tool message needs `tool_call_id`"));
+            };
+            Ok(Turn::Tool(ToolResult {
+                call_id,
+                parts: parts(message.content, &param)?,
+                name: message.name,
+                failed: false,
+                cache_control: cache_control(message.cache_control)?,
+            }))
+        }
+        other => Err(unknown("role", other, &["system", "developer", "user", "assistant", "tool"])),
+    }
+}
+
+fn assistant(message: Message<'_>, param: &str) -> Result<Turn, Error> {
+    if message.images.is_some_and(|images| !images.is_empty()) {
+        return Err(bad(param, "`images` of an assistant message are not understood"));
+    }
+    let mut all = Vec::new();
+    let thoughts = message.reasoning_content.or(message.reasoning).filter(|text| !text.is_empty());
+    match (message.thinking_blocks.filter(|blocks| !blocks.is_empty()), thoughts) {
+        (Some(blocks), _) => all.extend(blocks.into_iter().map(|block| {
+            Part::Reasoning(match block.data {
+                Some(data) => ReasoningBlock::Redacted(data),
+                None => ReasoningBlock::Open(OpenReasoning {
+                    text: block.thinking.unwrap_or_default(),
+                    signature: block.signature,
+                }),
+            })
+        })),
+        (None, Some(text)) => all.push(Part::Reasoning(ReasoningBlock::Open(OpenReasoning { text, signature: None }))),
+        (None, None) => {}
+    }
+    let mut content = parts(message.content, param)?;
+    content.retain(|part| !matches!(part, Part::Text(text) if text.text.is_empty()));
+    mark(content.last_mut(), cache_control(message.cache_control)?);
+    all.append(&mut content);
+    all.extend(message.refusal.filter(|text| !text.is_empty()).map(Part::Refusal));
+    all.extend(message.audio.map(|audio| {
+        let source = Source::Id(audio.id);
+        Part::Audio(Audio { source, format: None, id: None, transcript: None, expires_at: None })
+    }));
+    for call in message.tool_calls.into_iter().flatten() {
+        all.push(Part::ToolCall(tool_call(call, param)?));
+    }
+    Ok(Turn::Assistant(AssistantMessage { parts: all, annotations: Vec::new(), name: message.name }))
+}
+
+fn tool_call(call: ToolCallBody, param: &str) -> Result<ToolCall, Error> {
+    let (kind, name, arguments) = match (call.kind.as_deref().unwrap_or("function"), call.function, call.custom) {
+        ("function", Some(function), None) => (ToolKind::Function, function.name, function.arguments),
+        ("custom", None, Some(custom)) => (ToolKind::Custom, custom.name, custom.input),
+        _ => return Err(bad(param, "a tool call needs either `function` or `custom`, as its type says")),
+    };
+    Ok(ToolCall { id: call.id, kind, name, arguments, signature: None })
+}
+
+/// Text only.
+pub(super) fn texts(content: ContentBody<'_>, param: &str) -> Result<Vec<TextPart>, Error> {
+    let text = |part| match part {
+        Part::Text(text) => Ok(text),
+        Part::Image(_) | Part::Audio(_) | Part::File(_) | Part::Refusal(_) | Part::Reasoning(_) | Part::ToolCall(_) => {
+            Err(bad(param, format!("`{param}` holds text only")))
+        }
+    };
+    parts(content, param)?.into_iter().map(text).collect()
+}
+
+fn parts(content: ContentBody<'_>, param: &str) -> Result<Vec<Part>, Error> {
+    match content {
+        ContentBody::None => Ok(Vec::new()),
+        ContentBody::Text(text) => Ok(vec![Part::Text(TextPart::new(text))]),
+        ContentBody::Parts(parts) => parts.into_iter().map(|body| part(body, param)).collect(),
+    }
+}
+
+fn part(part: PartBody<'_>, param: &str) -> Result<Part, Error> {
+    let cache_control = cache_control(part.cache_control)?;
+    let lacks = |key: &str| bad(param, format!("a part of type `{}` needs `{key}`", part.kind));
+    Ok(match part.kind.as_str() {
+        "text" => Part::Text(TextPart { text: part.text.ok_or_else(|| lacks("text"))?, cache_control }),
+        "refusal" => Part::Refusal(part.refusal.ok_or_else(|| lacks("refusal"))?),
+        "image_url" => {
+            let ImageUrl { url, detail } = part.image_url.ok_or_else(|| lacks("image_url"))?;
+            let (source, media_type) = Source::at(url);
+            Part::Image(Image { source, media_type, detail, cache_control })
+        }
+        "input_audio" => {
+            let InputAudio { data, format } = part.input_audio.ok_or_else(|| lacks("input_audio"))?;
+            let source = Source::Base64(data.into_owned());
+            Part::Audio(Audio { source, format: Some(format), id: None, transcript: None, expires_at: None })
+        }
+        "file" => {
+            let FileBody { file_data, file_id, filename: name } = part.file.ok_or_else(|| lacks("file"))?;
+            let (source, media_type) = match file_id {
+                Some(id) => (Source::Id(id), None),
+                None if file_data.is_empty() => return Err(lacks("file.file_data")),
+                None => Source::at(file_data),
+            };
+            Part::File(File { source, media_type, name, cache_control })
+        }
+        other => return Err(unknown("type", other, &["text", "image_url", "input_audio", "file", "refusal"])),
+    })
+}
+
+pub(super) fn cache_control(mark: Option<CacheControlBody>) -> Result<Option<CacheControl>, Error> {
+    let Some(CacheControlBody { kind, ttl }) = mark else { return Ok(None) };
+    if kind != "ephemeral" {
+        return Err(unknown("cache_control.type", &kind, &["ephemeral"]));
+    }
+    let ttl = match ttl.as_deref() {
+        None => None,
+        Some("5m") => Some(300_000_000_000),
+        Some("1h") => Some(3_600_000_000_000),
+        Some(other) => return Err(unknown("cache_control.ttl", other, &["5m", "1h"])),
+    };
+    Ok(Some(CacheControl { ttl }))
+}
+
+/// A mark on a message is one on its last part.
+fn mark(part: Option<&mut Part>, mark: Option<CacheControl>) {
+    let (Some(part), Some(_)) = (part, mark) else { return };
+    match part {
+        Part::Text(part) => part.cache_control = mark,
+        Part::Image(part) => part.cache_control = mark,
+        Part::File(part) => part.cache_control = mark,
+        Part::Audio(_) | Part::Refusal(_) | Part::Reasoning(_) | Part::ToolCall(_) => {}
+    }
+}
+
+fn mark_text(part: Option<&mut TextPart>, mark: Option<CacheControl>) {
+    if let (Some(part), Some(_)) = (part, mark) {
+        part.cache_control = mark;
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for ImageUrl<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Object<'o> {
+            #[serde(borrow)]
+            url: Cow<'o, str>,
+            detail: Option<String>,
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = ImageUrl<'de>;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an address, or an object with a `url`")
+            }
+            fn visit_borrowed_str<E>(self, url: &'de str) -> Result<Self::Value, E> {
+                Ok(ImageUrl { url: Cow::Borrowed(url), detail: None })
+            }
+            fn visit_str<E>(self, url: &str) -> Result<Self::Value, E> {
+                Ok(ImageUrl { url: Cow::Owned(url.to_owned()), detail: None })
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let Object { url, detail } = Object::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(ImageUrl { url, detail })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for ContentBody<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Contents;
+        impl<'de> Visitor<'de> for Contents {
+            type Value = ContentBody<'de>;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a text or a list of parts")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(ContentBody::Text(text.to_owned()))
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(ContentBody::None)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut parts = Vec::new();
+                while let Some(part) = list.next_element()? {
+                    parts.push(part);
+                }
+                Ok(ContentBody::Parts(parts))
+            }
+        }
+        deserializer.deserialize_any(Contents)
+    }
+}

@@ -1,0 +1,197 @@
+//! One exchange with a provider.
+//!
+//! Before: a target and a request. After: the answer's body, read whole here or in pieces by `pump`. Invariant: an end of the
+//! bytes is believed only when the body's trailers say that it is one.
+
+use std::future::{Future, poll_fn};
+
+use wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult};
+
+use super::code;
+use crate::{
+    bindings::{
+        Error, ErrorKind, Request,
+        generated::{
+            wasi::http::{
+                client,
+                types::{ErrorCode, Fields, Method, Request as Outgoing, Response, Scheme, Trailers},
+            },
+            wit_future, wit_stream,
+        },
+    },
+    dialect::{Dialect, Exchange, Head, Url, refused},
+    frame::coding::{Coding, MAX_DECODED},
+    provider::Target,
+};
+
+/// The room for one read: an answer of ordinary size comes in one.
+const READ: usize = 16 << 10;
+
+/// Sends a request, and follows one redirect within the origin. An answer whose status is no success is an error.
+pub(super) async fn send(
+    dialect: &dyn Dialect,
+    target: &Target<'_>,
+    request: &Request,
+    streamed: bool,
+) -> Result<Answer, Error> {
+    let from = |error: Error| error.from(target.provider);
+    let mut elsewhere: Option<Url> = None;
+    loop {
+        let mut exchange = dialect.encode(target, request, streamed).map_err(from)?;
+        let followed = elsewhere.is_some();
+        if let Some(url) = elsewhere.take() {
+            exchange.url = url;
+        }
+        let here = exchange.url.clone();
+        let answer = Answer::of(transmit(exchange).await.map_err(|code| from(code::error(&code)))?).map_err(from)?;
+        if answer.status == 200 {
+            return Ok(answer);
+        }
+        let (head, body) = answer.refusal().await.map_err(from)?;
+        // https://www.rfc-editor.org/rfc/rfc9110#section-15.4.8: these two keep the method and the body.
+        if matches!(head.status, 307 | 308) && !followed {
+            elsewhere = head.header("location").and_then(|location| here.within_origin(location));
+            if elsewhere.is_some() {
+                continue;
+            }
+        }
+        return Err(from(refused(&head, &body)));
+    }
+}
+
+/// Hands the exchange to the host: its body in one write, while the host waits for the answer.
+async fn transmit(exchange: Exchange) -> Result<Response, ErrorCode> {
+    let Exchange { url, headers, body } = exchange;
+    let mut fields: Vec<(String, Vec<u8>)> = Vec::with_capacity(headers.len() + 2);
+    fields.push(("accept-encoding".to_owned(), b"identity".to_vec()));
+    fields.push(("content-length".to_owned(), body.len().to_string().into_bytes()));
+    fields.extend(headers.into_iter().map(|(name, value)| (name, value.into_bytes())));
+    let fields = Fields::from_list(&fields).map_err(|_| ErrorCode::HttpRequestHeaderSize(None))?;
+    let (mut writer, contents) = wit_stream::new::<u8>();
+    let (trailers, no_trailers) = wit_future::new::<Result<Option<Trailers>, ErrorCode>>(|| Ok(None));
+    let (request, transmitted) = Outgoing::new(fields, Some(contents), no_trailers, None);
+    drop(transmitted);
+    let scheme = if url.secure { Scheme::Https } else { Scheme::Http };
+    request.set_method(&Method::Post).map_err(|()| ErrorCode::HttpRequestMethodInvalid)?;
+    request.set_scheme(Some(&scheme)).map_err(|()| ErrorCode::HttpRequestUriInvalid)?;
+    request.set_authority(Some(&url.authority)).map_err(|()| ErrorCode::HttpRequestUriInvalid)?;
+    request.set_path_with_query(Some(&url.path)).map_err(|()| ErrorCode::HttpRequestUriInvalid)?;
+    let mut write = Box::pin(async move {
+        writer.write_all(body).await;
+        drop(writer);
+        drop(trailers);
+    });
+    let mut send = std::pin::pin!(client::send(request));
+    let mut written = false;
+    let response = poll_fn(|context| {
+        written = written || write.as_mut().poll(context).is_ready();
+        send.as_mut().poll(context)
+    })
+    .await;
+    // A provider may begin its answer before it has the whole request.
+    if !written && response.is_ok() {
+        wit_bindgen::spawn_local(write);
+    }
+    response
+}
+
+/// An answer whose head has come.
+pub(super) struct Answer {
+    status: u16,
+    headers: Fields,
+    pub(super) body: Body,
+}
+
+/// A body, and what says whether its end is one.
+pub(super) struct Body {
+    bytes: StreamReader<u8>,
+    trailers: Option<FutureReader<Result<Option<Trailers>, ErrorCode>>>,
+    coding: Coding,
+    /// Dropped last: it tells the host that all went well.
+    _read: FutureWriter<Result<(), ErrorCode>>,
+}
+
+impl Answer {
+    fn of(response: Response) -> Result<Self, Error> {
+        let status = response.get_status_code();
+        let headers = response.get_headers();
+        let (read, result) = wit_future::new::<Result<(), ErrorCode>>(|| Ok(()));
+        let (bytes, trailers) = Response::consume_body(response, result);
+        let body = Body { bytes, trailers: Some(trailers), coding: Coding::Identity, _read: read };
+        let mut answer = Self { status, headers, body };
+        let encoding = answer.headers.get("content-encoding").pop();
+        answer.body.coding = Coding::of(encoding.as_deref().and_then(|encoding| std::str::from_utf8(encoding).ok()))?;
+        Ok(answer)
+    }
+
+    /// The whole body.
+    pub(super) async fn body(self) -> Result<Vec<u8>, Error> {
+        self.body.whole(MAX_DECODED).await
+    }
+
+    /// The head and as much of the body as an error message needs.
+    async fn refusal(self) -> Result<(Head, Vec<u8>), Error> {
+        let head = Head { status: self.status, headers: self.headers.copy_all() };
+        // A body that is cut off, or longer than any message, does not change what the status says.
+        let body = self.body.whole(1 << 20).await.unwrap_or_default();
+        Ok((head, body))
+    }
+}
+
+impl Body {
+    /// One read. `None` at the end, if it is a good one.
+    pub(super) async fn read(&mut self, buffer: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
+        let (result, buffer) = self.bytes.read(buffer).await;
+        match result {
+            StreamResult::Complete(_) => Ok(Some(buffer)),
+            StreamResult::Dropped | StreamResult::Cancelled => {
+                if let Some(trailers) = self.trailers.take() {
+                    trailers.await.map_err(|code| code::error(&code))?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn whole(mut self, most: usize) -> Result<Vec<u8>, Error> {
+        let mut whole = Vec::with_capacity(READ);
+        loop {
+            if whole.len() == whole.capacity() && whole.try_reserve(whole.len()).is_err() || whole.len() > most {
+                return Err(Error::new(
+                    ErrorKind::Provider,
+                    format!("the answer is longer than {} bytes", whole.len()),
+                ));
+            }
+            // The buffer comes back with what it held: on the way to the end it is the answer.
+            let (result, buffer) = self.bytes.read(whole).await;
+            whole = buffer;
+            if !matches!(result, StreamResult::Complete(_)) {
+                break;
+            }
+        }
+        if let Some(trailers) = self.trailers.take() {
+            trailers.await.map_err(|code| code::error(&code))?;
+        }
+        if matches!(self.coding, Coding::Identity) {
+            return Ok(whole);
+        }
+        let mut decoded = self.coding.push(&whole)?.into_owned();
+        decoded.extend_from_slice(&self.coding.end()?);
+        Ok(decoded)
+    }
+
+    /// Undoes the coding of what was read.
+    pub(super) fn decoded<'b>(&mut self, bytes: &'b [u8]) -> Result<std::borrow::Cow<'b, [u8]>, Error> {
+        self.coding.push(bytes)
+    }
+
+    /// The last of the decoded bytes.
+    pub(super) fn rest(&mut self) -> Result<Vec<u8>, Error> {
+        self.coding.end()
+    }
+}
+
+/// A buffer for reads.
+pub(super) fn buffer() -> Vec<u8> {
+    Vec::with_capacity(READ)
+}

@@ -1,0 +1,90 @@
+//! Writes JSON straight into bytes.
+//!
+//! Before: the types of `bindings`. After: a request or an answer on the wire. Invariant: what is written is one JSON
+//! value, with every string escaped; raw JSON goes in only through [`Object::raw`], whose callers have parsed it.
+
+use serde::Serialize;
+
+/// A JSON object in the making.
+pub(crate) struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    empty: bool,
+}
+
+/// Writes an object.
+pub(crate) fn object<E>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>) -> Result<(), E>) -> Result<(), E> {
+    out.push(b'{');
+    fill(&mut Object { out, empty: true })?;
+    out.push(b'}');
+    Ok(())
+}
+
+/// Writes a list, one `write` an item.
+pub(crate) fn list<T, E>(
+    out: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T) -> Result<(), E>,
+) -> Result<(), E> {
+    out.push(b'[');
+    for (place, item) in items.into_iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        write(out, item)?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+/// Writes a value.
+pub(crate) fn value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(out, value).expect("strings and numbers go into memory");
+}
+
+impl Object<'_> {
+    /// Writes a key, and returns where its value goes.
+    pub(crate) fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.empty) {
+            self.out.push(b',');
+        }
+        value(self.out, key);
+        self.out.push(b':');
+        self.out
+    }
+
+    /// Writes a key and its value.
+    pub(crate) fn set(&mut self, key: &str, to: &(impl Serialize + ?Sized)) {
+        value(self.key(key), to);
+    }
+
+    /// Writes a key and its value, if there is one.
+    pub(crate) fn some(&mut self, key: &str, to: Option<&(impl Serialize + ?Sized)>) {
+        if let Some(to) = to {
+            self.set(key, to);
+        }
+    }
+
+    /// Writes a key and JSON that the caller has parsed.
+    pub(crate) fn raw(&mut self, key: &str, json: &str) {
+        self.key(key).extend_from_slice(json.as_bytes());
+    }
+
+    /// Writes a key and an object.
+    pub(crate) fn object<E>(
+        &mut self,
+        key: &str,
+        fill: impl FnOnce(&mut Object<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        object(self.key(key), fill)
+    }
+
+    /// Writes a key and a list.
+    pub(crate) fn list<T, E>(
+        &mut self,
+        key: &str,
+        items: impl IntoIterator<Item = T>,
+        write: impl FnMut(&mut Vec<u8>, T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        list(self.key(key), items, write)
+    }
+}

@@ -1,0 +1,272 @@
+//! The tables of providers and models, as `providers.toml`, `seaway.toml` and `SEAWAY_MODELS` write them.
+//!
+//! Before: the text of one of the three. After: `resolve` looks names up. Invariant: an unknown column is an error.
+
+use std::{collections::BTreeMap, fmt, sync::LazyLock};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// `providers.toml` as JSON, which the build script makes of it: so the component needs no second parser.
+const PROVIDERS: &str = include_str!(concat!(env!("OUT_DIR"), "/providers.json"));
+
+/// The providers, the models, and whether keys are placeholders.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Table {
+    /// Who can be asked, by name.
+    pub providers: BTreeMap<String, Row>,
+    /// Model names of our own.
+    pub models: BTreeMap<String, Model>,
+    /// `"placeholder"` where the host puts the keys in; absent where the component has to read them itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+}
+
+/// Who puts the keys in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Credentials {
+    /// The host: the component writes `seaway-credential:NAME` where the key belongs.
+    Placeholder,
+}
+
+impl Table {
+    /// The rows of `providers.toml`.
+    pub fn built_in() -> &'static Self {
+        static BUILT_IN: LazyLock<Table> =
+            LazyLock::new(|| Table::from_json(PROVIDERS).expect("providers.toml is tested"));
+        &BUILT_IN
+    }
+
+    /// Reads the document of `SEAWAY_MODELS`.
+    ///
+    /// # Errors
+    /// If it is not JSON, or names a column that does not exist.
+    pub fn from_json(document: &str) -> Result<Self, TableError> {
+        serde_json::from_str(document).map_err(|error| TableError(format!("SEAWAY_MODELS: {error}")))
+    }
+
+    /// The document for `SEAWAY_MODELS`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("names and strings always serialise")
+    }
+
+    /// Lays `over` on top: a provider's columns one by one, a model whole.
+    #[must_use]
+    pub fn merge(mut self, over: Self) -> Self {
+        for (name, row) in over.providers {
+            let base = self.providers.remove(&name).unwrap_or_default();
+            self.providers.insert(name, row.over(base));
+        }
+        self.models.extend(over.models);
+        self.credentials = over.credentials.or(self.credentials);
+        self
+    }
+}
+
+/// Why a table cannot be read: one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableError(pub String);
+
+impl fmt::Display for TableError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TableError {}
+
+/// One provider. Every column is optional here, so that a file can override single columns of a built-in row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Row {
+    /// How it is spoken to. The one column that a new row must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<String>,
+    /// Where it is, up to where the dialect's own path begins. Absent where every account has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Variables that replace `base_url`; the first that is set counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url_env: Option<Vec<String>>,
+    /// Variables that hold the key; the first that is set counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_env: Option<Vec<String>>,
+    /// The name of the credential; the provider's name if absent, `none` for no key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Runs on this machine: no key unless `credential` names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<bool>,
+    /// The header that carries the key. `bearer` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// The dialect's path, where it is not its usual one; `{model}` is the model's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Becomes `?api-version=`. None by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// Variables that replace `api_version`; the first that is set counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version_env: Option<Vec<String>>,
+    /// The region of a cloud. None by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The model that answers where nobody named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_model: Option<String>,
+    /// Where the provider differs from its dialect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quirks: Option<Quirks>,
+}
+
+impl Row {
+    /// This row's columns, and `base`'s where it has none.
+    fn over(self, base: Self) -> Self {
+        let Self { dialect, base_url, base_url_env, key_env, credential, local, auth, path, api_version, .. } = self;
+        Self {
+            dialect: dialect.or(base.dialect),
+            base_url: base_url.or(base.base_url),
+            base_url_env: base_url_env.or(base.base_url_env),
+            key_env: key_env.or(base.key_env),
+            credential: credential.or(base.credential),
+            local: local.or(base.local),
+            auth: auth.or(base.auth),
+            path: path.or(base.path),
+            api_version: api_version.or(base.api_version),
+            api_version_env: self.api_version_env.or(base.api_version_env),
+            region: self.region.or(base.region),
+            default_model: self.default_model.or(base.default_model),
+            quirks: self.quirks.or(base.quirks),
+        }
+    }
+
+    /// The name of the credential that `provider` with this row needs: its own, or the one that is named. `None` if it needs no key.
+    pub fn credential_name<'a>(&'a self, provider: &'a str) -> Option<&'a str> {
+        match self.credential.as_deref() {
+            Some("none") => None,
+            Some(name) => Some(name),
+            None if self.local == Some(true) => None,
+            None => Some(provider),
+        }
+    }
+}
+
+/// The header that carries a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// `authorization: Bearer KEY`.
+    #[default]
+    Bearer,
+    /// `api-key: KEY`.
+    ApiKey,
+}
+
+/// Where a provider differs from its dialect. Absent means: not at all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quirks {
+    /// The key of the token limit. `max_tokens` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<String>,
+    /// Models by prefix that want `max_completion_tokens`, and `developer` for `system`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasoning_models: Vec<String>,
+    /// Knows the role `developer`. Elsewhere it becomes `system`, which means the same.
+    pub developer: bool,
+    /// The key of the seed. `seed` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<String>,
+    /// The word for a tool choice that demands a call. `required` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub required: Option<String>,
+    /// How many letters and digits a tool call's id must have. Any by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_id_length: Option<usize>,
+    /// `false` where the usage always comes and `stream_options` is unknown. `true` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_options: Option<bool>,
+    /// How reasoning is asked for. `effort` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<ReasoningStyle>,
+    /// How earlier reasoning goes back. By default it does not, and is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+    /// How a document is sent. `file` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<Files>,
+    /// Takes the address of a document.
+    pub file_urls: bool,
+    /// Takes marks for the prompt's cache.
+    pub cache_control: bool,
+    /// Parameters that the provider cannot take, by OpenAI's names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+}
+
+/// How reasoning is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasoningStyle {
+    /// `reasoning_effort`.
+    Effort,
+    /// `reasoning: {effort, max_tokens}`.
+    Object,
+    /// `thinking: {type}` to turn it on or off, and `reasoning_effort`.
+    Thinking,
+}
+
+/// How earlier reasoning goes back to the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum History {
+    /// `reasoning_content` beside the content.
+    ReasoningContent,
+    /// `reasoning` beside the content.
+    Reasoning,
+    /// A part of type `thinking` in the content.
+    Thinking,
+    /// `reasoning_details` beside the content, with signatures.
+    ReasoningDetails,
+}
+
+/// How a document is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Files {
+    /// A part of type `file`.
+    File,
+    /// A part of type `document_url`.
+    DocumentUrl,
+}
+
+/// A model name of our own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The provider's row.
+    pub provider: String,
+    /// The provider's name for the model.
+    pub model: String,
+    /// Replaces the row's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Replaces the row's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Replaces the row's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// Replaces the row's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Parameters that the provider cannot take are left out. `false` by default: they are refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drop_unsupported: bool,
+    /// Merged into the request where the caller said nothing.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
+}
