@@ -1,0 +1,300 @@
+//! Bodies: what a request carries, and the guard of what comes back.
+//!
+//! The answer's body is the last stage. While it is read it watches the silence (`body.timeout`), the size
+//! (`body.max_response`) and the exchange's deadline; its end gives the connection back, and anything else closes it. A
+//! body that stops before its end is an error, never an end.
+
+mod silence;
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use tokio::time::{Instant, Sleep};
+
+use crate::error::{BoxError, Error, Kind};
+use crate::monitor::Exchange;
+use crate::policy::Policy;
+use crate::policy::units::{Size, Timeout};
+use crate::pool::Lease;
+use crate::stage::{Deadline, Stage};
+use crate::wire;
+use silence::Comments;
+
+/// The body of a request: nothing, bytes, or a stream of them.
+///
+/// Bytes go out in one write and can be sent again where that is provably harmless; a stream can do neither.
+#[derive(Default)]
+pub struct RequestBody(pub(crate) Content);
+
+#[derive(Default)]
+pub(crate) enum Content {
+    #[default]
+    Empty,
+    Full(Bytes),
+    Stream(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+impl RequestBody {
+    /// No body.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(Content::Empty)
+    }
+
+    /// A body that is whole.
+    #[must_use]
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self(Content::Full(bytes.into()))
+    }
+
+    /// A body that comes in pieces. Its error ends the exchange and is the source of the session's own.
+    #[must_use]
+    pub fn stream<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(Content::Stream(body.map_err(Into::into).boxed_unsync()))
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self.0 {
+            Content::Empty => "RequestBody(empty)",
+            Content::Full(_) => "RequestBody(full)",
+            Content::Stream(_) => "RequestBody(stream)",
+        })
+    }
+}
+
+/// The body of an answer. Dropping it before its end closes the connection; its end gives the connection back.
+#[derive(Debug)]
+pub struct ResponseBody {
+    /// Absent once the body has failed: hyper reads a connection on for as long as somebody holds its body.
+    inner: Option<Incoming>,
+    /// Absent once the body has ended, one way or the other.
+    open: Option<Box<Open>>,
+}
+
+/// What an unfinished body holds.
+#[derive(Debug)]
+struct Open {
+    lease: Lease,
+    /// Whether the lease's connection can carry another exchange.
+    reusable: bool,
+    exchange: Exchange,
+    began: Instant,
+    idle: Option<Duration>,
+    idle_name: &'static str,
+    max: u64,
+    received: u64,
+    comments: Option<Comments>,
+    /// When the reader began to wait for what has not come yet.
+    silent_since: Option<Instant>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl ResponseBody {
+    /// Guards the body behind `headers`. `total` becomes `stream_total` where they announce a stream.
+    ///
+    /// # Errors
+    /// A length that is larger than `body.max_response`.
+    pub(crate) fn new(
+        headers: &HeaderMap,
+        inner: Incoming,
+        mut lease: Lease,
+        persistence: wire::Persistence,
+        mut exchange: Exchange,
+        policy: &Policy,
+        between_bytes: Option<Duration>,
+    ) -> Result<Self, Error> {
+        let Settings { timeout, max_request: _, max_response } = &policy.body;
+        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if let Some(length) = length.filter(|length| *length > max_response.0) {
+            return Err(too_large(length, max_response.0).after_sending());
+        }
+        let (events, stream) = stream_kind(headers);
+        if stream {
+            exchange.total =
+                Deadline::after(exchange.arrived, policy.stream_total.0, "stream_total", Kind::TotalTimeout);
+        }
+        let (idle, idle_name) = match (timeout.0, between_bytes) {
+            (Some(policy), Some(caller)) if caller < policy => (Some(caller), "between-bytes-timeout"),
+            (Some(policy), _) => (Some(policy), "body.timeout"),
+            (None, caller) => (caller, "between-bytes-timeout"),
+        };
+        if let Some(life) = persistence.idle_life {
+            lease.shorten_idle_life(life);
+        }
+        let open = Open {
+            lease,
+            reusable: persistence.reusable && !policy.pool.force_close,
+            exchange,
+            began: Instant::now(),
+            idle,
+            idle_name,
+            max: max_response.0,
+            received: 0,
+            comments: events.then(Comments::default),
+            silent_since: None,
+            alarm: None,
+        };
+        let ended = inner.is_end_stream();
+        let mut body = Self { inner: Some(inner), open: Some(Box::new(open)) };
+        if ended {
+            body.end();
+        }
+        Ok(body)
+    }
+
+    fn end(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.exchange.passed(Stage::Body, open.began, false);
+            if open.reusable {
+                open.lease.finish();
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.inner = None;
+        let Some(open) = self.open.take() else { return error };
+        open.exchange.passed(Stage::Body, open.began, true);
+        let elapsed = open.exchange.arrived.elapsed();
+        match open.lease.origin() {
+            Some(origin) => error.after_sending().at(origin, elapsed),
+            None => error.after_sending(),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        let (Some(inner), Some(open)) = (&mut this.inner, &mut this.open) else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *inner).poll_frame(context);
+        let result = match polled {
+            Poll::Pending => match open.poll_alarm(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(error) => Err(error),
+            },
+            Poll::Ready(_) if open.exchange.total.is_some_and(|total| Instant::now() >= total.at) => Err(open.late()),
+            Poll::Ready(Some(Ok(frame))) => open.take(&frame).map(|()| Some(frame)),
+            Poll::Ready(Some(Err(error))) => Err(cut(error)),
+            Poll::Ready(None) => Ok(None),
+        };
+        Poll::Ready(match result {
+            Ok(Some(frame)) => {
+                if inner.is_end_stream() {
+                    this.end();
+                }
+                Some(Ok(frame))
+            }
+            Ok(None) => {
+                this.end();
+                None
+            }
+            Err(error) => Some(Err(this.fail(error))),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.open.is_none() || self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+    }
+}
+
+impl Open {
+    /// Books a frame that has come.
+    fn take(&mut self, frame: &Frame<Bytes>) -> Result<(), Error> {
+        let Some(data) = frame.data_ref() else { return Ok(()) };
+        self.received += data.len() as u64;
+        let received = self.received;
+        self.exchange.record.update(|timings| timings.received = received);
+        if received > self.max {
+            return Err(too_large(received, self.max));
+        }
+        if self.comments.as_mut().is_none_or(|comments| comments.progress(data)) {
+            self.silent_since = None;
+        }
+        Ok(())
+    }
+
+    /// Waits for the first of the deadlines while nothing comes; ready with what passed.
+    fn poll_alarm(&mut self, context: &mut Context<'_>) -> Poll<Error> {
+        let since = *self.silent_since.get_or_insert_with(Instant::now);
+        let idle = Deadline::after(since, self.idle, self.idle_name, Kind::ReadTimeout);
+        let Some(first) = Deadline::earliest(idle, self.exchange.total) else { return Poll::Pending };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(first.at)));
+        if alarm.deadline() != first.at {
+            alarm.as_mut().reset(first.at);
+        }
+        alarm.as_mut().poll(context).map(|()| first.error(Stage::Body))
+    }
+
+    fn late(&self) -> Error {
+        let late = self.exchange.total.map(|total| total.error(Stage::Body));
+        late.unwrap_or_else(|| Error::new(Stage::Body, Kind::TotalTimeout, "the deadline passed"))
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.exchange.passed(Stage::Body, open.began, false);
+        }
+    }
+}
+
+/// Whether the answer is a stream of server-sent events, and whether it is a stream at all.
+fn stream_kind(headers: &HeaderMap) -> (bool, bool) {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is = |word: &str| kind.eq_ignore_ascii_case(word);
+    let events = is("text/event-stream");
+    (events, events || is("application/x-ndjson") || is("application/vnd.amazon.eventstream"))
+}
+
+fn too_large(length: u64, max: u64) -> Error {
+    let message = format!("the answer of {length} bytes or more is larger than `body.max_response` of {max} bytes");
+    Error::new(Stage::Body, Kind::ResponseTooLarge(length), message).with_hint("raise `body.max_response`")
+}
+
+fn cut(error: hyper::Error) -> Error {
+    Error::new(Stage::Body, Kind::Incomplete, "the answer was cut before its end").with_source(error)
+}
+
+/// `[body]`: the answer's body, and the size of both.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The longest silence while the body is being read; a reader that does not read does not trip it. Default 120 s.
+    pub timeout: Timeout,
+    /// The largest request body. Default 32 MiB.
+    pub max_request: Size,
+    /// The largest answer. Default 1 GiB.
+    pub max_response: Size,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { timeout: Timeout::seconds(120), max_request: Size::mib(32), max_response: Size::mib(1024) }
+    }
+}

@@ -1,0 +1,240 @@
+//! Credentials: the secret takes its placeholder's place, if the secret may go where the request goes.
+//!
+//! Runs after egress has admitted the request and before anything of it leaves. The guest writes
+//! `seaway-credential:NAME` where a key belongs and never sees the key; what it set itself in a header that carries keys
+//! is taken out. No secret is attached to a request that the credential's `urls` do not cover.
+
+mod secret;
+mod source;
+mod url;
+
+use std::collections::BTreeMap;
+
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use serde::Deserialize;
+
+use crate::Environment;
+use crate::error::{Error, Kind};
+use crate::policy;
+use crate::route::Origin;
+use crate::stage::Stage;
+pub use secret::Secret;
+use source::Held;
+pub use source::Source;
+pub use url::Prefix;
+
+/// What stands in a header, before the credential's name, for a secret.
+pub const PLACEHOLDER: &str = "seaway-credential:";
+
+/// `[credentials.NAME]`: a secret, and where it may go.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Keys")]
+pub struct Settings {
+    /// Where the secret comes from.
+    pub source: Source,
+    /// Where it may go. Empty: nowhere, unless the host knows a provider of the credential's name.
+    pub urls: Vec<Prefix>,
+}
+
+/// `[credentials.NAME]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    env: Option<String>,
+    file: Option<std::path::PathBuf>,
+    value: Option<Secret>,
+    #[serde(default)]
+    urls: Vec<Prefix>,
+    #[serde(default)]
+    kind: Sort,
+}
+
+/// What is done with the secret. There is one answer yet.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Sort {
+    /// It takes the placeholder's place.
+    #[default]
+    Key,
+}
+
+impl TryFrom<Keys> for Settings {
+    type Error = &'static str;
+
+    fn try_from(keys: Keys) -> Result<Self, &'static str> {
+        let Keys { env, file, value, urls, kind: Sort::Key } = keys;
+        let source = match (env, file, value) {
+            (Some(variable), None, None) if variable.is_empty() => {
+                return Err("`env` is empty; write a variable's name");
+            }
+            (Some(variable), None, None) => Source::Env(variable),
+            (None, Some(path), None) => Source::File(path),
+            (None, None, Some(secret)) => Source::Value(secret),
+            (None, None, None) => return Err("has no secret; write one of `env`, `file` and `value`"),
+            (Some(_), _, _) | (_, Some(_), _) => {
+                return Err("has several secrets; keep one of `env`, `file` and `value`");
+            }
+        };
+        Ok(Self { source, urls })
+    }
+}
+
+/// Says whether a credential may be called `name`: the name must be able to stand in a placeholder.
+pub(crate) fn check_name(name: &str) -> Result<(), policy::Error> {
+    if !name.is_empty() && name.bytes().all(is_of_name) {
+        return Ok(());
+    }
+    let key = format!("credentials.\"{}\"", name.escape_default());
+    Err(policy::Error::key(key, "a credential's name is made of letters, digits, `-`, `_` and `.`"))
+}
+
+/// The stage: secrets made ready to be put in.
+#[derive(Debug)]
+pub struct Credentials(BTreeMap<String, Credential>);
+
+#[derive(Debug)]
+struct Credential {
+    urls: Vec<Prefix>,
+    held: Held,
+}
+
+impl Credentials {
+    /// The stage with these credentials. Variables are read here, once; a secret that is missing is an error of the
+    /// requests that need it, not of the policy.
+    ///
+    /// # Errors
+    /// A name that no placeholder can hold.
+    pub fn new(settings: BTreeMap<String, Settings>, environment: &Environment) -> Result<Self, policy::Error> {
+        settings.keys().try_for_each(|name| check_name(name))?;
+        let credentials = settings
+            .into_iter()
+            .map(|(name, Settings { source, urls })| (name, Credential { urls, held: Held::new(source, environment) }));
+        Ok(Self(credentials.collect()))
+    }
+
+    /// Takes out keys that the guest set itself and puts secrets in the place of placeholders.
+    ///
+    /// # Errors
+    /// Credential denied, if a placeholder names no credential or one that may not go there; secret missing. The request
+    /// must not be sent then: some headers may hold secrets already.
+    pub fn apply(&self, origin: &Origin, uri: &Uri, headers: &mut HeaderMap) -> Result<(), Error> {
+        if uri.path_and_query().is_some_and(|path| find(path.as_str().as_bytes()).is_some()) {
+            let message = "the URI holds a placeholder; a secret goes into a header only";
+            return Err(Error::new(Stage::Credentials, Kind::CredentialDenied, message));
+        }
+        if headers.iter().any(|(name, value)| carries_key(name) && find(value.as_bytes()).is_none()) {
+            strip(headers);
+        }
+        for value in headers.values_mut() {
+            if let Some(placeholder) = find(value.as_bytes()) {
+                *value = self.fill(&placeholder, origin, uri)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&self, placeholder: &Placeholder<'_>, origin: &Origin, uri: &Uri) -> Result<HeaderValue, Error> {
+        let Placeholder { before, name, after } = *placeholder;
+        if find(after).is_some() {
+            let message = "a header holds two placeholders; one secret goes into a header";
+            return Err(Error::new(Stage::Credentials, Kind::CredentialDenied, message));
+        }
+        let Some(credential) = self.0.get(name) else { return Err(self.unknown(name, origin, uri)) };
+        if !credential.urls.iter().any(|url| url.covers(origin, uri.path())) {
+            return Err(denied(name, origin, uri));
+        }
+        let missing = |message: String| {
+            Error::new(Stage::Credentials, Kind::SecretMissing, format!("credential `{name}`: {message}"))
+        };
+        let filled = credential.held.between(before, after).map_err(|absent| {
+            let error = missing(absent.message);
+            match absent.hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        })?;
+        filled.ok_or_else(|| missing("its secret does not fit into the header".to_owned()))
+    }
+
+    fn unknown(&self, name: &str, origin: &Origin, uri: &Uri) -> Error {
+        let name = if name.is_empty() { "NAME" } else { name };
+        let near = |known: &&String| strsim::normalized_damerau_levenshtein(known, name);
+        let nearest = self.0.keys().max_by(|one, other| near(one).total_cmp(&near(other)));
+        let nearest = nearest.map(|nearest| format!("; nearest: `{nearest}`")).unwrap_or_default();
+        let message = format!("no credential is called `{name}`{nearest}");
+        Error::new(Stage::Credentials, Kind::CredentialDenied, message)
+            .with_hint(format!("[credentials.{name}] with env = \"...\" and urls = [\"{origin}{}\"]", uri.path()))
+    }
+}
+
+fn denied(name: &str, origin: &Origin, uri: &Uri) -> Error {
+    let path = uri.path();
+    let error = |message: String| Error::new(Stage::Credentials, Kind::CredentialDenied, message);
+    match url::is_ambiguous(path) {
+        true => error(format!(
+            "`credentials.{name}` may not go to {origin}{path}: no entry of `urls` matches dot segments or encoded slashes"
+        )),
+        false => error(format!("`credentials.{name}` may not go to {origin}{path}"))
+            .with_hint(format!("credentials.{name}.urls = [..., \"{origin}{path}\"]")),
+    }
+}
+
+/// Headers that carry keys.
+const KEY_HEADERS: [HeaderName; 6] = [
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+fn carries_key(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization" | "proxy-authorization" | "cookie" | "x-api-key" | "api-key" | "x-goog-api-key"
+    )
+}
+
+/// Takes out the values without a placeholder of the headers that carry keys.
+fn strip(headers: &mut HeaderMap) {
+    for name in KEY_HEADERS {
+        let values = headers.get_all(&name);
+        let kept: Vec<HeaderValue> = values.iter().filter(|value| find(value.as_bytes()).is_some()).cloned().collect();
+        if values.iter().count() == kept.len() {
+            continue;
+        }
+        tracing::warn!(header = %name, "a key that the guest set itself was taken out; write a placeholder in its place");
+        headers.remove(&name);
+        for value in kept {
+            headers.append(&name, value);
+        }
+    }
+}
+
+/// A placeholder within a header's value.
+struct Placeholder<'v> {
+    before: &'v [u8],
+    name: &'v str,
+    after: &'v [u8],
+}
+
+fn find(value: &[u8]) -> Option<Placeholder<'_>> {
+    // Asked of every header of every request: the mark's last byte is one that few values have.
+    let mut colons = value.iter().enumerate().filter(|(_, byte)| **byte == b':');
+    let (before, rest) = colons.find_map(|(at, _)| {
+        let (head, rest) = value.split_at(at + 1);
+        head.strip_suffix(PLACEHOLDER.as_bytes()).map(|before| (before, rest))
+    })?;
+    let end = rest.iter().position(|byte| !is_of_name(*byte)).unwrap_or(rest.len());
+    let (name, after) = rest.split_at(end);
+    Some(Placeholder { before, name: std::str::from_utf8(name).expect("a name is ASCII"), after })
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! Where a secret comes from, and its header values at the moment they are needed.
+//!
+//! A variable is read once, at load. A file is looked at when it is needed, at most once a second, and read again when it
+//! changed; so a rotated key arrives without a restart, and a missing one fails only the requests that need it.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::secret::{Ready, Secret};
+use crate::Environment;
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An environment variable, by name.
+    Env(String),
+    /// A file, which is read again when it changes.
+    File(PathBuf),
+    /// The policy itself.
+    Value(Secret),
+}
+
+/// Why there is no secret, and what would change it.
+#[derive(Clone, Debug)]
+pub(super) struct Absent {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+/// A secret as the stage holds it.
+pub(super) enum Held {
+    Fixed(Result<Ready, Absent>),
+    File(Watched),
+}
+
+impl Held {
+    pub(super) fn new(source: Source, environment: &Environment) -> Self {
+        match source {
+            Source::Env(variable) => Self::Fixed(match environment.get(&variable) {
+                Some(text) => Ready::new(&Secret::new(text))
+                    .map_err(|reason| Absent { message: format!("the variable {variable} {reason}"), hint: None }),
+                None => Err(Absent {
+                    message: format!("the variable {variable} is not set"),
+                    hint: Some(format!("set {variable}")),
+                }),
+            }),
+            Source::File(path) => Self::File(Watched { path, seen: Mutex::default() }),
+            Source::Value(secret) => Self::Fixed(
+                Ready::new(&secret).map_err(|reason| Absent { message: format!("its `value` {reason}"), hint: None }),
+            ),
+        }
+    }
+
+    /// The secret between `before` and `after`, as a header's value; absent if those do not fit into a header.
+    pub(super) fn between(&self, before: &[u8], after: &[u8]) -> Result<Option<HeaderValue>, Absent> {
+        match self {
+            Self::Fixed(Ok(ready)) => Ok(ready.between(before, after)),
+            Self::Fixed(Err(absent)) => Err(absent.clone()),
+            Self::File(watched) => watched.between(before, after, Instant::now()),
+        }
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(Ok(_)) => out.write_str("Held"),
+            Self::Fixed(Err(absent)) => absent.fmt(out),
+            Self::File(watched) => watched.path.fmt(out),
+        }
+    }
+}
+
+/// A file with a secret in it.
+pub(super) struct Watched {
+    path: PathBuf,
+    seen: Mutex<Option<Seen>>,
+}
+
+struct Seen {
+    stamp: Stamp,
+    looked: Instant,
+    ready: Ready,
+}
+
+/// What changes when the file does: a link that points elsewhere now changes the inode.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Self { modified: metadata.modified().ok(), length: metadata.len(), inode }
+    }
+}
+
+/// How often a file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// A larger file is not a secret, whatever it is.
+const LARGEST: u64 = 64 * 1024;
+
+impl Watched {
+    fn between(&self, before: &[u8], after: &[u8], now: Instant) -> Result<Option<HeaderValue>, Absent> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = seen.as_ref().filter(|known| now.saturating_duration_since(known.looked) < LOOK) {
+            return Ok(known.ready.between(before, after));
+        }
+        // What could not be read is looked at again by the next request: only success is remembered.
+        let known = match look(&self.path, seen.take(), now) {
+            Ok(known) => seen.insert(known),
+            Err(reason) => {
+                let message = format!("the file {} {reason}", self.path.display());
+                return Err(Absent { message, hint: None });
+            }
+        };
+        Ok(known.ready.between(before, after))
+    }
+}
+
+/// The file as it is now; `known` stays where nothing changed.
+fn look(path: &Path, known: Option<Seen>, now: Instant) -> Result<Seen, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    // Opening a pipe would wait for whoever writes into it.
+    if !metadata.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    let stamp = Stamp::of(&metadata);
+    if let Some(known) = known.filter(|known| known.stamp == stamp) {
+        return Ok(Seen { looked: now, ..known });
+    }
+    let mut text = Zeroizing::new(Vec::new());
+    fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text)).map_err(unreadable)?;
+    if text.len() as u64 > LARGEST {
+        return Err(format!("is larger than {LARGEST} bytes"));
+    }
+    let text = std::str::from_utf8(&text).map_err(|_| "is not UTF-8 text".to_owned())?;
+    let ready = Ready::new(&Secret::new(text))?;
+    Ok(Seen { stamp, looked: now, ready })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of this test's own, gone with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("seaway-secret-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn shown(watched: &Watched, now: Instant) -> Result<String, String> {
+        let value = watched.between(b"", b"", now).map_err(|absent| absent.message)?;
+        Ok(value.unwrap().to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_it_changed_and_a_second_has_passed() {
+        let folder = Folder::new("rotate");
+        let path = folder.0.join("key");
+        fs::write(&path, "first\n").unwrap();
+        let watched = Watched { path: path.clone(), seen: Mutex::default() };
+        let start = Instant::now();
+        assert_eq!(shown(&watched, start), Ok("first".to_owned()));
+        // Replaced the way a secret's mount is: a new file takes the name.
+        fs::write(folder.0.join("next"), "second").unwrap();
+        fs::rename(folder.0.join("next"), &path).unwrap();
+        assert_eq!(shown(&watched, start + Duration::from_millis(999)), Ok("first".to_owned()));
+        assert_eq!(shown(&watched, start + LOOK), Ok("second".to_owned()));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(shown(&watched, start + LOOK), Ok("second".to_owned()));
+        assert!(shown(&watched, start + 2 * LOOK).unwrap_err().contains("cannot be read"));
+        // A file that comes back is there at once.
+        fs::write(&path, "third").unwrap();
+        assert_eq!(shown(&watched, start + 2 * LOOK), Ok("third".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_secret_is_said_without_its_content() {
+        let folder = Folder::new("bad");
+        let look = |name: &str, content: &[u8]| {
+            let path = folder.0.join(name);
+            fs::write(&path, content).unwrap();
+            shown(&Watched { path, seen: Mutex::default() }, Instant::now()).unwrap_err()
+        };
+        assert!(look("empty", b"\n").ends_with("is empty"));
+        assert!(look("lines", b"hidden\nhidden").ends_with("control character, a line break perhaps"));
+        assert!(look("binary", b"\xff\xfe").ends_with("is not UTF-8 text"));
+        assert!(look("large", &[b'x'; LARGEST as usize + 1]).ends_with("is larger than 65536 bytes"));
+        let folder = Watched { path: folder.0.clone(), seen: Mutex::default() };
+        assert!(shown(&folder, Instant::now()).unwrap_err().ends_with("is not a regular file"));
+    }
+}

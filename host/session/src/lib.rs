@@ -1,0 +1,255 @@
+//! The HTTP session that completions leave through: one policy, one pool, nine stages.
+//!
+//! [`Session::send`] is the path, and the modules below stand in its order: `egress credentials pool dns tcp proxy tls
+//! wire body` are each a module, a section of the policy file, the stage of an error, a tracing span and a label of the
+//! figures. The crate knows nothing of WebAssembly.
+#![forbid(unsafe_code)]
+
+mod stage;
+pub mod policy;
+mod route;
+pub mod egress;
+pub mod credentials;
+pub mod pool;
+pub mod dns;
+pub mod tcp;
+pub mod proxy;
+pub mod tls;
+pub mod wire;
+pub mod body;
+mod monitor;
+mod error;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+pub use body::{RequestBody, ResponseBody};
+pub use error::{BoxError, Error, Kind};
+pub use monitor::{Figures, Record, Share, Span, Timings};
+pub use policy::Policy;
+pub use route::{Origin, Scheme};
+pub use stage::Stage;
+
+use dns::Resolver;
+use monitor::{Counters, Exchange};
+use policy::units::Period;
+use pool::{Pool, Slot, SlotId};
+use route::{Route, Shape};
+use stage::Deadline;
+use wire::{FirstByte, Io, Sent};
+
+/// The variables that a policy may read: those of the process, of a file, or none. The session itself reads no other.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+impl Environment {
+    /// The value of a variable; an empty one counts as absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    /// Names only: values may be secrets.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Deadlines that the caller of one exchange sets; they only ever shorten the policy's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timeouts {
+    /// Waiting for a connection and opening it, together.
+    pub connect: Option<Duration>,
+    /// From the request sent to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+    /// The longest silence of the body.
+    pub between_bytes: Option<Duration>,
+}
+
+/// What the caller of one exchange says beside the request.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// The caller's own deadlines.
+    pub timeouts: Timeouts,
+    /// Where the exchange's times go.
+    pub record: Record,
+}
+
+/// The destinations that are allowed, and trusted with addresses, without the policy naming them.
+#[derive(Clone, Debug, Default)]
+pub struct Destinations {
+    /// Rows of the built-in provider table; they are refused once `egress.allow` is given.
+    pub built_in: Vec<Destination>,
+    /// Base URLs that the operator wrote in the file; always allowed, and may be private.
+    pub written: Vec<Destination>,
+}
+
+/// One destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Where requests go.
+    pub origin: Origin,
+    /// True if the row is marked local: it may be loopback.
+    pub local: bool,
+}
+
+/// The HTTP session: one policy, one pool, shared by all callers. Cheap to clone.
+///
+/// When the last clone is dropped, idle connections close; answers that are being read run on to their end.
+#[derive(Clone, Debug)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// What every exchange takes one of, at its start, and keeps to its end.
+    snapshot: ArcSwap<Snapshot>,
+    pool: Pool,
+    counters: Arc<Counters>,
+}
+
+/// A policy, built whole.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) policy: Policy,
+    egress: egress::Egress,
+    credentials: credentials::Credentials,
+    proxies: proxy::Proxies,
+    tls: tls::Tls,
+    shape: Arc<Shape>,
+    resolver: Resolver,
+}
+
+impl Session {
+    /// A session under `policy`. `environment` is where the policy's variables are read, once; `destinations` are allowed
+    /// beside those that the policy names.
+    ///
+    /// # Errors
+    /// What of the policy cannot be used: a file, a variable, an empty certificate store.
+    pub fn new(policy: Policy, environment: &Environment, destinations: Destinations) -> Result<Self, policy::Error> {
+        let counters = Arc::new(Counters::default());
+        let pool = Pool::new(&policy.pool, Arc::clone(&counters));
+        let tls = tls::Tls::new(&policy.tls, environment)?;
+        let snapshot = Snapshot {
+            egress: egress::Egress::new(&policy.egress, destinations),
+            credentials: credentials::Credentials::new(policy.credentials.clone(), environment)?,
+            proxies: proxy::Proxies::new(&policy.proxy, environment)?,
+            shape: Arc::new(Shape::of(&policy, tls.identity())),
+            resolver: Resolver::new(),
+            tls,
+            policy,
+        };
+        Ok(Self { inner: Arc::new(Inner { snapshot: ArcSwap::from_pointee(snapshot), pool, counters }) })
+    }
+
+    /// Sends one request and returns the head of its answer; the body is read from it. One policy snapshot holds from
+    /// here to the last byte. The URI is absolute; redirects are the caller's business.
+    ///
+    /// Cancel safe: dropping the future, or the answer's body, ends the exchange and closes its connection; a connection
+    /// that was being opened for it goes to the next who waits.
+    ///
+    /// # Errors
+    /// As stage and kind, with the origin and the time that had passed. A request is never sent a second time unless
+    /// nothing of it had left.
+    pub async fn send(
+        &self,
+        request: http::Request<RequestBody>,
+        call: Call,
+    ) -> Result<http::Response<ResponseBody>, Error> {
+        let Inner { snapshot, pool, counters } = &*self.inner;
+        let snapshot = snapshot.load_full();
+        let policy = &snapshot.policy;
+        let exchange = Exchange::begin(policy.total, call.record, counters);
+        let (mut head, body) = request.into_parts();
+
+        let origin = Stage::Egress.decide(&exchange, || route::destination(&head.uri))?;
+        exchange.record.update(|timings| timings.origin = Some(origin.to_string()));
+        let admitted = Stage::Egress.decide(&exchange, || snapshot.egress.admit(&origin, &head.method));
+        let trust = admitted.map_err(|error| error.at(&origin, exchange.arrived.elapsed()))?;
+        let route = Arc::new(Route::new(origin, trust, &snapshot.shape));
+        let origin = route.origin();
+        let answer = async {
+            Stage::Credentials
+                .decide(&exchange, || snapshot.credentials.apply(origin, &head.uri, &mut head.headers))?;
+            snapshot.proxies.none_for(origin)?;
+
+            let mut request = wire::prepare(head, body, origin, policy, &exchange).await?;
+            let first_byte = FirstByte::new(policy.wire.timeout, call.timeouts.first_byte);
+            loop {
+                let connect =
+                    Deadline::after(Instant::now(), call.timeouts.connect, "connect-timeout", Kind::ConnectTimeout);
+                let mut lease = Stage::Pool.run(&exchange, connect, pool.lease(&snapshot, &route, &exchange)).await?;
+                let sent = wire::exchange(&mut lease, request, first_byte);
+                match Stage::Wire.run(&exchange, None, sent).await.map_err(wire::out_of_time)? {
+                    Sent::Answered(answer) => return Ok((answer, lease)),
+                    Sent::NotSent(unsent) => request = unsent,
+                }
+            }
+        };
+        let (answer, lease) = answer.await.map_err(|error: Error| error.at(origin, exchange.arrived.elapsed()))?;
+
+        let (mut head, body) = answer.into_parts();
+        exchange.record.update(|timings| timings.status = Some(head.status.as_u16()));
+        let persistence = wire::receive(head.version, &mut head.headers);
+        let arrived = exchange.arrived;
+        let between_bytes = call.timeouts.between_bytes;
+        let body = ResponseBody::new(&head.headers, body, lease, persistence, exchange, policy, between_bytes)
+            .map_err(|error| error.at(origin, arrived.elapsed()))?;
+        Ok(http::Response::from_parts(head, body))
+    }
+
+    /// What all exchanges took together, and what the pool holds now.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let mut figures = self.inner.counters.figures();
+        self.inner.pool.count(&mut figures);
+        figures
+    }
+}
+
+/// A connection, opened.
+pub(crate) struct Opened {
+    pub(crate) slot: SlotId,
+    pub(crate) sender: wire::Sender,
+    pub(crate) driver: wire::Driver,
+}
+
+/// Opens a connection of a route: the lower half of the path, in a task of the pool.
+pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange, slot: Slot) -> Result<Opened, Error> {
+    let Snapshot { policy, egress, proxies, tls, resolver, .. } = snapshot;
+    let within = |period: Period, name, kind| Deadline::after(Instant::now(), Some(period.0), name, kind);
+    let origin = route.origin();
+
+    let deadline = within(policy.dns.timeout, "dns.timeout", Kind::DnsTimeout);
+    let addresses = Stage::Dns.run(exchange, deadline, resolver.resolve(&policy.dns, origin)).await;
+    let addresses = addresses.map_err(|error| proxies.hint(error))?;
+    let addresses = Stage::Egress.decide(exchange, || route.admit(egress, &addresses))?;
+
+    let deadline = within(policy.tcp.timeout, "tcp.timeout", Kind::ConnectTimeout);
+    let connected = tcp::connect(&policy.tcp, &addresses, origin.port(), slot);
+    let stream = Stage::Tcp.run(exchange, deadline, connected).await.map_err(|error| proxies.hint(error))?;
+
+    let io = match origin.scheme() {
+        Scheme::Http => Io::Plain(stream),
+        Scheme::Https => {
+            let deadline = within(policy.tls.timeout, "tls.timeout", Kind::ConnectTimeout);
+            Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, tls.connect(origin, stream)).await?))
+        }
+    };
+    let slot = io.slot();
+    let (sender, driver) = wire::handshake(&policy.wire, io).await?;
+    Ok(Opened { slot, sender, driver })
+}

@@ -1,0 +1,230 @@
+//! What an exchange took, and what all exchanges took together.
+//!
+//! Fed by the one stage helper and by the pool; read by `--timings`, the demo and, later, metrics. A record holds times,
+//! counts and names of stages: no header, no body, no query.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::{Error, Kind};
+use crate::policy::units::Timeout;
+use crate::stage::{Deadline, Stage};
+
+/// The timing record of one exchange, shared between who asked for it and the session. The default records nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Record(Option<Arc<Mutex<Timings>>>);
+
+/// What one exchange took; offsets are from its arrival in the session.
+#[derive(Clone, Debug)]
+pub struct Timings {
+    /// When the request came to the session.
+    pub arrived: Instant,
+    /// `scheme://host[:port]` of the request; absent until egress has looked at it.
+    pub origin: Option<String>,
+    /// True if the exchange went over a connection that an earlier one had opened.
+    pub reused: bool,
+    /// The status of the answer.
+    pub status: Option<u16>,
+    /// Bytes of the answer's body so far.
+    pub received: u64,
+    spans: [Option<Span>; Stage::ALL.len()],
+}
+
+/// A stage's share of an exchange, as offsets from the exchange's arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When the stage began.
+    pub start: Duration,
+    /// When it ended; the same as `start` while it runs.
+    pub end: Duration,
+}
+
+impl Timings {
+    /// The stage's share; absent where the exchange did not pass it. `pool` is the wait for a connection, in which dns,
+    /// tcp and tls lie where one had to be opened; `wire` runs to the head of the answer; `body` to its last byte.
+    #[must_use]
+    pub fn span(&self, stage: Stage) -> Option<Span> {
+        self.spans[stage as usize]
+    }
+
+    /// From arrival to the end of the last stage.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.spans.iter().flatten().map(|span| span.end).max().unwrap_or_default()
+    }
+
+    /// Takes over what opening a connection took: dns, tcp, proxy and tls.
+    pub(crate) fn adopt(&mut self, opening: &Self) {
+        for stage in [Stage::Dns, Stage::Tcp, Stage::Proxy, Stage::Tls] {
+            if let Some(Span { start, end }) = opening.span(stage) {
+                self.mark(stage, opening.arrived + start, opening.arrived + end);
+            }
+        }
+    }
+
+    pub(crate) fn mark(&mut self, stage: Stage, start: Instant, end: Instant) {
+        let offset = |at: Instant| at.saturating_duration_since(self.arrived);
+        self.spans[stage as usize] = Some(Span { start: offset(start), end: offset(end) });
+    }
+}
+
+impl Record {
+    /// A record that records.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Some(Arc::new(Mutex::new(Timings {
+            arrived: Instant::now(),
+            origin: None,
+            reused: false,
+            status: None,
+            received: 0,
+            spans: [None; Stage::ALL.len()],
+        }))))
+    }
+
+    /// What is known so far; absent for a record that records nothing.
+    #[must_use]
+    pub fn timings(&self) -> Option<Timings> {
+        self.0.as_ref().map(|timings| timings.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Timings)) {
+        if let Some(timings) = &self.0 {
+            change(&mut timings.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+/// One exchange on its way through the stages: its deadlines, its record, and where its figures are added up.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) arrived: Instant,
+    /// From arrival to the last byte of the body.
+    pub(crate) total: Option<Deadline>,
+    pub(crate) record: Record,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Exchange {
+    /// A request has come.
+    pub(crate) fn begin(total: Timeout, record: Record, counters: &Arc<Counters>) -> Self {
+        Counters::add(&counters.exchanges);
+        let arrived = Instant::now();
+        let total = Deadline::after(arrived, total.0, "total", Kind::TotalTimeout);
+        Self { arrived, total, record, counters: Arc::clone(counters) }
+    }
+
+    /// Waits for a part of a stage that is not booked on its own, until the exchange's deadline.
+    pub(crate) async fn within<T>(
+        &self,
+        stage: Stage,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match self.total {
+            Some(total) => timeout_at(total.at, work).await.unwrap_or_else(|_| Err(total.error(stage))),
+            None => work.await,
+        }
+    }
+
+    /// Books a stage that has ended.
+    pub(crate) fn passed(&self, stage: Stage, start: Instant, failed: bool) {
+        let end = Instant::now();
+        self.counters.ran(stage, end.saturating_duration_since(start), failed);
+        self.record.update(|timings| timings.mark(stage, start, end));
+    }
+}
+
+/// What all exchanges of a session took together, since it began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Exchanges that came.
+    pub exchanges: u64,
+    /// Connections that were opened.
+    pub opened: u64,
+    /// Exchanges over a connection that an earlier one had opened.
+    pub reused: u64,
+    /// Idle connections closed to make room for another route.
+    pub evicted: u64,
+    /// Open sockets now: connecting, active, idle and closing.
+    pub open: usize,
+    /// Idle connections now.
+    pub idle: usize,
+    /// Requests waiting for a connection now.
+    pub waiting: usize,
+    stages: [Share; Stage::ALL.len()],
+}
+
+/// A stage's share of all exchanges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// How often the stage ran.
+    pub runs: u64,
+    /// How often it failed.
+    pub failures: u64,
+    /// The time it took, all runs together.
+    pub time: Duration,
+}
+
+impl Figures {
+    /// A stage's share.
+    #[must_use]
+    pub fn stage(&self, stage: Stage) -> Share {
+        self.stages[stage as usize]
+    }
+}
+
+/// The counters behind [`Figures`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) exchanges: AtomicU64,
+    pub(crate) opened: AtomicU64,
+    pub(crate) reused: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    stages: [StageCounters; Stage::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct StageCounters {
+    runs: AtomicU64,
+    failures: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ran(&self, stage: Stage, time: Duration, failed: bool) {
+        let StageCounters { runs, failures, nanos } = &self.stages[stage as usize];
+        runs.fetch_add(1, Ordering::Relaxed);
+        failures.fetch_add(u64::from(failed), Ordering::Relaxed);
+        nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            exchanges: read(&self.exchanges),
+            opened: read(&self.opened),
+            reused: read(&self.reused),
+            evicted: read(&self.evicted),
+            open: 0,
+            idle: 0,
+            waiting: 0,
+            stages: self.stages.each_ref().map(|stage| Share {
+                runs: read(&stage.runs),
+                failures: read(&stage.failures),
+                time: Duration::from_nanos(read(&stage.nanos)),
+            }),
+        }
+    }
+}

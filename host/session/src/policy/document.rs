@@ -1,0 +1,141 @@
+//! The policy file: from text to a [`Policy`], and to whatever sections the host reads itself.
+//!
+//! Runs at load, before anything of a session exists. Either the whole file is good or there is one error, of one line,
+//! that says where and what to write instead; nothing in a file is ignored.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Error, Policy, Preset, explain, lay_under};
+use crate::credentials::{self, Source};
+
+/// A policy file whose syntax is right.
+#[derive(Clone)]
+pub struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+impl Document {
+    /// Reads the text of the file at `path`; the path is for messages, and relative paths in the file start at its folder.
+    ///
+    /// # Errors
+    /// What is wrong with the syntax.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        DeTable::parse(text).map_err(|error| explain::syntax(text, &error).at(path, None))?;
+        Ok(Self { path: path.to_owned(), text: text.to_owned() })
+    }
+
+    /// The session's policy, laid upon the file's `preset` or, where it names none, upon `default`; and warnings, one
+    /// line each.
+    ///
+    /// `host_sections` are top-level tables that the caller reads itself, with [`Document::section`].
+    ///
+    /// # Errors
+    /// The first key that is unknown, not yet supported, or has a value that does not fit.
+    pub fn policy(&self, default: Preset, host_sections: &[&str]) -> Result<(Policy, Vec<String>), Error> {
+        let root = self.root();
+        let mut table = root.clone();
+        for section in host_sections {
+            table.remove(*section);
+        }
+        let written = table.get("preset").and_then(|value| value.get_ref().as_str());
+        let preset = written.and_then(Preset::parse).unwrap_or(default);
+        lay_under(&mut table, preset.layer());
+        let mut policy = Policy::deserialize(toml::Deserializer::from(Spanned::new(0..0, table)))
+            .map_err(|error| self.explain(&root, &error, host_sections))?;
+        check(&root, &policy).map_err(|error| self.locate(error))?;
+        self.rebase(&mut policy);
+        let warnings = policy.credentials.iter().filter(|(_, settings)| matches!(settings.source, Source::Value(_)));
+        let warnings = warnings.map(|(name, _)| {
+            let key = format!("credentials.{}.value", explain::segment(name));
+            self.locate(Error::key(key, "the secret itself is in the file; `env` or `file` keeps it out")).to_string()
+        });
+        let warnings = warnings.collect();
+        Ok((policy, warnings))
+    }
+
+    /// A top-level section that the caller reads itself; absent if the file does not have it.
+    ///
+    /// # Errors
+    /// The first key that is unknown or has a value that does not fit.
+    pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        let root = self.root();
+        let Some(value) = root.get(name) else { return Ok(None) };
+        let DeValue::Table(table) = value.get_ref() else {
+            return Err(self.locate(Error::key(name, format!("this is a section; write [{name}] and its keys below"))));
+        };
+        T::deserialize(toml::Deserializer::from(Spanned::new(value.span(), table.clone())))
+            .map(Some)
+            .map_err(|error| self.explain(&root, &error, &[]))
+    }
+
+    /// Adds the file, and the line of the key that the error names, to an error that was found after the file was read.
+    #[must_use]
+    pub fn locate(&self, error: Error) -> Error {
+        let line =
+            error.named().and_then(|key| explain::offset_of(&self.root(), key)).map(|at| explain::line(&self.text, at));
+        error.at(&self.path, line)
+    }
+
+    /// A path of the file as the process can open it: a relative one starts at the file's folder.
+    #[must_use]
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.path.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
+    }
+
+    fn root(&self) -> DeTable<'_> {
+        DeTable::parse(&self.text).expect("the text was parsed once already").into_inner()
+    }
+
+    fn explain(&self, root: &DeTable<'_>, error: &toml::de::Error, also_known: &[&str]) -> Error {
+        explain::value(&self.text, root, error, also_known).at(&self.path, None)
+    }
+
+    /// Paths of the file start at its folder, wherever the process runs.
+    fn rebase(&self, policy: &mut Policy) {
+        let tls = &mut policy.tls;
+        for path in tls.ca.iter_mut().chain(&mut tls.client_cert).chain(&mut tls.client_key) {
+            *path = self.resolve(path);
+        }
+        for credential in policy.credentials.values_mut() {
+            match &mut credential.source {
+                Source::File(path) => *path = self.resolve(path),
+                Source::Env(_) | Source::Value(_) => (),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Document {
+    /// The path only: the text may hold secrets.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Document").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What no single key can see: keys that exclude or need one another.
+fn check(root: &DeTable<'_>, policy: &Policy) -> Result<(), Error> {
+    if policy.pool.force_close && explain::offset_of(root, "pool.keepalive").is_some() {
+        return Err(Error::key(
+            "pool.force_close",
+            "excludes `pool.keepalive`: a connection is closed or kept, not both",
+        ));
+    }
+    match (&policy.tls.client_cert, &policy.tls.client_key) {
+        (Some(_), None) => return Err(Error::key("tls.client_cert", "needs its key; write `client_key` beside it")),
+        (None, Some(_)) => {
+            return Err(Error::key("tls.client_key", "needs its certificate; write `client_cert` beside it"));
+        }
+        (Some(_), Some(_)) | (None, None) => (),
+    }
+    policy.credentials.keys().try_for_each(|name| credentials::check_name(name))
+}
+
+#[cfg(test)]
+mod tests;

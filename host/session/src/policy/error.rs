@@ -1,0 +1,88 @@
+//! What a policy that cannot be used says: one line with the file, the line and the key.
+//!
+//! Made while a file is read and while a session is built; it never reaches a guest and never holds a secret.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A policy that cannot be used; `Display` is one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    path: Option<PathBuf>,
+    line: Option<usize>,
+    key: Option<String>,
+    message: String,
+}
+
+impl Error {
+    /// An error that no single key is to blame for: an environment variable, say.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        let message = message.into();
+        let message = match message.contains(['\n', '\r']) {
+            true => message
+                .split(['\n', '\r'])
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .collect::<Vec<_>>()
+                .join("; "),
+            false => message,
+        };
+        Self { path: None, line: None, key: None, message }
+    }
+
+    /// An error of one key, written with dots: the line becomes "`tls.ca`: message".
+    #[must_use]
+    pub fn key(key: impl Into<String>, message: impl fmt::Display) -> Self {
+        let key = key.into();
+        Self { key: Some(key.clone()), ..Self::new(format!("`{key}`: {message}")) }
+    }
+
+    /// The key at fault, written with dots. Absent where no key is.
+    #[must_use]
+    pub fn named(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// The line of the file, from 1. Absent where the error does not come from a file.
+    #[must_use]
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+
+    /// The file. Absent where the error does not come from one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    pub(crate) fn blaming(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn on(mut self, line: usize) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    pub(crate) fn at(mut self, path: &Path, line: Option<usize>) -> Self {
+        self.path.get_or_insert_with(|| path.to_owned());
+        self.line = self.line.or(line);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    /// ``seaway.toml:12: unknown key `pool.limt`; nearest: `pool.limit` ``.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, line, key: _, message } = self;
+        match (path, line) {
+            (Some(path), Some(line)) => write!(out, "{}:{line}: {message}", path.display()),
+            (Some(path), None) => write!(out, "{}: {message}", path.display()),
+            (None, _) => out.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

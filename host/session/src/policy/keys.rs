@@ -1,0 +1,313 @@
+//! Every key of this version with its meaning and value, and the words that only later versions know.
+//!
+//! The one list that `policy init` prints and that messages about unknown keys look into. A test holds it against the
+//! fields of the `Settings` themselves, so neither can have a key that the other lacks.
+
+use std::fmt::Display;
+
+use super::Policy;
+use crate::dns::Family;
+use crate::proxy::Mode;
+use crate::tcp::Keepalive;
+use crate::tls::Roots;
+
+/// One key of the file.
+pub(super) struct Key {
+    /// With dots; `*` stands for a name that the operator chooses.
+    pub(super) name: &'static str,
+    /// Sentences for the operator.
+    pub(super) meaning: &'static str,
+    pub(super) value: Value,
+}
+
+/// How a key's value is shown.
+pub(super) enum Value {
+    /// As TOML, from a policy.
+    Of(fn(&Policy) -> String),
+    /// By an example, because there is no value until somebody writes one.
+    Example(&'static str),
+}
+
+use Value::{Example, Of};
+
+const fn key(name: &'static str, value: Value, meaning: &'static str) -> Key {
+    Key { name, meaning, value }
+}
+
+/// All keys, in the order of the path.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "preset",
+        Of(|p| quoted(p.preset)),
+        "The values that this file is laid upon: development, default, production or high-throughput.",
+    ),
+    key(
+        "total",
+        Of(|p| quoted(p.total)),
+        "From a request's arrival to the last byte of its answer, the wait for a connection included. \"off\" for no limit.",
+    ),
+    key(
+        "stream_total",
+        Of(|p| quoted(p.stream_total)),
+        "Takes the place of `total` once the headers of an event stream have come. With \"off\", a stream is bounded by silence (body.timeout), not by length.",
+    ),
+    key(
+        "egress.allow",
+        Example("[\"https://api.openai.com\", \"https://*.openai.azure.com\"]"),
+        "Where requests may go: scheme://host[:port], *.sub or an address range (10.0.0.0/8). Without it: every built-in provider, and every `base_url` of the file. With it: exactly this list and the file's own providers and models.",
+    ),
+    key(
+        "egress.addresses",
+        Of(|p| quoted(p.egress.addresses)),
+        "After DNS, addresses that are not public (loopback, private, shared, link-local, metadata, multicast) are refused, for every host that the file does not name exactly.",
+    ),
+    key(
+        "egress.private",
+        Of(|p| list(&p.egress.private)),
+        "Further names, *.sub or address ranges that may be loopback, private or shared; never link-local, metadata or multicast.",
+    ),
+    key("egress.methods", Of(|p| list(&p.egress.methods)), "HTTP methods that may leave."),
+    key(
+        "credentials.*.env",
+        Example("\"OPENAI_API_KEY\""),
+        "The secret is in this environment variable. One of `env`, `file` and `value` must be there.",
+    ),
+    key(
+        "credentials.*.file",
+        Example("\"secrets/openai\""),
+        "The secret is in this file, which is read again when it changes.",
+    ),
+    key("credentials.*.value", Example("\"sk-...\""), "The secret itself. `env` and `file` keep it out of this file."),
+    key(
+        "credentials.*.urls",
+        Example("[\"https://api.openai.com/v1\"]"),
+        "Where the secret may go: same scheme, host and port, and a path below this one. A provider's credential may go to its base URL without saying so.",
+    ),
+    key("credentials.*.kind", Example("\"key\""), "The secret takes the placeholder's place, whatever the header."),
+    key("pool.limit", Of(|p| p.pool.limit.to_string()), "Open connections, all hosts together. 0 is no limit."),
+    key(
+        "pool.limit_per_host",
+        Of(|p| p.pool.limit_per_host.to_string()),
+        "Open connections to one host and port. 0 is no limit.",
+    ),
+    key("pool.keepalive", Of(|p| quoted(p.pool.keepalive)), "How long an idle connection is kept."),
+    key(
+        "pool.force_close",
+        Of(|p| p.pool.force_close.to_string()),
+        "Closes each connection after its exchange. If true, `keepalive` must not be written.",
+    ),
+    key(
+        "pool.cleanup_closed",
+        Of(|p| p.pool.cleanup_closed.to_string()),
+        "Resets a TLS connection that the peer leaves half-closed for 2 s.",
+    ),
+    key(
+        "pool.max_waiters",
+        Of(|p| p.pool.max_waiters.to_string()),
+        "Requests that may wait for a connection; one more fails at once. 0 is no limit.",
+    ),
+    key("dns.ttl", Of(|p| quoted(p.dns.ttl)), "How long an answer is reused. \"off\" asks for every connection."),
+    key("dns.timeout", Of(|p| quoted(p.dns.timeout)), "The longest lookup."),
+    key(
+        "dns.max_entries",
+        Of(|p| p.dns.max_entries.to_string()),
+        "Names kept; the least recently used goes first. 0 keeps none.",
+    ),
+    key("dns.family", Of(|p| quoted(family(p.dns.family))), "Addresses that are used: any, ipv4 or ipv6."),
+    key(
+        "tcp.timeout",
+        Of(|p| quoted(p.tcp.timeout)),
+        "The longest wait for a connection, over all addresses of a host.",
+    ),
+    key(
+        "tcp.happy_eyeballs",
+        Of(|p| quoted(p.tcp.happy_eyeballs)),
+        "Head start of an address over the next one (RFC 8305).",
+    ),
+    key(
+        "tcp.interleave",
+        Of(|p| p.tcp.interleave.to_string()),
+        "Addresses of the preferred family before the families alternate (RFC 8305).",
+    ),
+    key("tcp.keepalive", Of(|p| probes(p.tcp.keepalive)), "Probes on a silent connection; \"off\" for none."),
+    key("tcp.nodelay", Of(|p| p.tcp.nodelay.to_string()), "Sends small segments at once."),
+    key(
+        "proxy.mode",
+        Of(|p| quoted(mode(p.proxy.mode))),
+        "env: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY decide, in either case, read once at load. off: never a proxy.",
+    ),
+    key(
+        "tls.roots",
+        Of(|p| quoted(roots(p.tls.roots))),
+        "Whom to believe: platform (the system's store, SSL_CERT_FILE and SSL_CERT_DIR) or none (only `ca`).",
+    ),
+    key("tls.ca", Of(|p| list(p.tls.ca.iter().map(|path| path.display()))), "Files of further roots, in PEM."),
+    key("tls.client_cert", Example("\"client.pem\""), "Our certificate chain, in PEM. Needs `client_key`."),
+    key("tls.client_key", Example("\"client.key\""), "The key of `client_cert`, in PEM, not encrypted."),
+    key(
+        "tls.server_name",
+        Example("\"llm.corp.example\""),
+        "The name that the server's certificate must have, where it is not the host's.",
+    ),
+    key("tls.timeout", Of(|p| quoted(p.tls.timeout)), "The longest handshake."),
+    key(
+        "wire.timeout",
+        Of(|p| quoted(p.wire.timeout)),
+        "The longest wait for the first byte of an answer, once the request is sent. \"off\" for no limit.",
+    ),
+    key("wire.max_headers", Of(|p| p.wire.max_headers.to_string()), "Header fields of an answer, at most."),
+    key("wire.max_header_bytes", Of(|p| quoted(p.wire.max_header_bytes)), "Bytes of an answer's head, at most."),
+    key(
+        "body.timeout",
+        Of(|p| quoted(p.body.timeout)),
+        "The longest silence of an answer's body while somebody reads it. \"off\" for no limit.",
+    ),
+    key("body.max_request", Of(|p| quoted(p.body.max_request)), "The largest request body."),
+    key("body.max_response", Of(|p| quoted(p.body.max_response)), "The largest answer."),
+];
+
+/// Keys that the design has and this version does not.
+const LATER: &[&str] = &[
+    "connect",
+    "origin",
+    "origin.*",
+    "retry",
+    "retry.stale",
+    "retry.status",
+    "retry.budget",
+    "retry.max",
+    "retry.max_body",
+    "drain",
+    "drain.grace",
+    "monitor",
+    "monitor.signals",
+    "monitor.redact",
+    "egress.mode",
+    "credentials.*.command",
+    "credentials.*.expires",
+    "credentials.*.access_key",
+    "credentials.*.secret_key",
+    "credentials.*.token",
+    "credentials.*.region",
+    "credentials.*.service",
+    "credentials.*.plain_proxy",
+    "pool.timeout",
+    "pool.wait_warn",
+    "pool.max_lifetime",
+    "pool.max_requests",
+    "pool.descriptors",
+    "pool.isolation",
+    "dns.negative_ttl",
+    "dns.stale_if_error",
+    "dns.servers",
+    "dns.hosts",
+    "dns.ttl_min",
+    "dns.ttl_max",
+    "tcp.local_address",
+    "tcp.user_timeout",
+    "proxy.http",
+    "proxy.https",
+    "proxy.all",
+    "proxy.no_proxy",
+    "proxy.auth",
+    "proxy.headers",
+    "proxy.ca",
+    "proxy.timeout",
+    "proxy.limit",
+    "tls.min",
+    "tls.max",
+    "tls.alpn",
+    "tls.pins",
+    "tls.verify",
+    "tls.danger",
+    "wire.http",
+    "wire.h2",
+];
+
+/// Values that the design has and this version does not.
+const LATER_WORDS: &[(&str, &str)] =
+    &[("credentials.*.kind", "sigv4"), ("proxy.mode", "explicit"), ("tls.roots", "webpki")];
+
+/// The names of all keys.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.name)
+}
+
+/// True if a later version knows the key.
+pub(super) fn is_later(key: &str) -> bool {
+    LATER.iter().any(|later| same(later, key))
+}
+
+/// True if a later version knows the word as a value of the key.
+pub(super) fn is_later_word(key: &str, word: &str) -> bool {
+    LATER_WORDS.iter().any(|(later, value)| *value == word && same(later, key))
+}
+
+/// True if `key` is `pattern`, whose `*` stands for one name, quoted or not.
+fn same(pattern: &str, key: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == key,
+        Some((before, after)) => {
+            let name = key.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            name.is_some_and(|name| !name.is_empty() && (name.starts_with('"') || !name.contains('.')))
+        }
+    }
+}
+
+fn quoted(value: impl Display) -> String {
+    format!("\"{}\"", value.to_string().escape_default())
+}
+
+fn list<V: Display>(values: impl IntoIterator<Item = V>) -> String {
+    format!("[{}]", values.into_iter().map(quoted).collect::<Vec<_>>().join(", "))
+}
+
+fn family(family: Family) -> &'static str {
+    match family {
+        Family::Any => "any",
+        Family::Ipv4 => "ipv4",
+        Family::Ipv6 => "ipv6",
+    }
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Env => "env",
+        Mode::Off => "off",
+    }
+}
+
+fn roots(roots: Roots) -> &'static str {
+    match roots {
+        Roots::Platform => "platform",
+        Roots::None => "none",
+    }
+}
+
+fn probes(keepalive: Keepalive) -> String {
+    match keepalive {
+        Keepalive::Off => quoted("off"),
+        Keepalive::On(probes) => {
+            format!("{{ idle = \"{}\", interval = \"{}\", count = {} }}", probes.idle, probes.interval, probes.count)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_one_name() {
+        assert!(is_later("credentials.openai.command"));
+        assert!(is_later("credentials.\"a.b\".command"));
+        assert!(is_later("origin.\"https://llm.corp.example\""));
+        assert!(!is_later("credentials.openai.env"));
+        assert!(!is_later("credentials..command"));
+    }
+
+    #[test]
+    fn no_key_is_both_known_and_later() {
+        assert_eq!(names().find(|name| is_later(name)), None);
+    }
+}

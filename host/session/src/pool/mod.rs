@@ -1,0 +1,500 @@
+//! Connections: how many there are, who waits for one, who has one, and which are kept.
+//!
+//! Runs once the route is decided; `dns`, `tcp`, `proxy`, `tls` and `wire` run beneath it, in the pool's own tasks, so
+//! that a request which goes away neither aborts nor leaks a connection that is half made: the next waiter gets it.
+//!
+//! Two tokens keep the books exact. A [`Slot`] is an open socket: it lives in the I/O object and is given back when the
+//! descriptor has closed. A [`Lease`] is a connection in use: it lives in the answer's body and is given back at its end.
+
+mod state;
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::{Instant, timeout};
+
+use crate::error::{Error, Kind};
+use crate::monitor::{Counters, Exchange, Figures, Record, Timings};
+use crate::policy::units::Period;
+use crate::route::{HostPort, Origin, Route};
+use crate::stage::Stage;
+use crate::{Snapshot, wire};
+pub(crate) use state::SlotId;
+use state::{Counts, Limits, Place, State, WaiterId};
+
+/// `[pool]`: how many connections, for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Open sockets (connecting, active, idle and closing together) over all routes, at most. 0 is no limit. Default 100.
+    pub limit: usize,
+    /// The same, for one host and port. 0 is no limit, the default.
+    pub limit_per_host: usize,
+    /// How long an idle connection is kept. Default 15 s. `force_close` excludes it.
+    pub keepalive: Period,
+    /// Closes each connection after its exchange, and says so to the server. Default false.
+    pub force_close: bool,
+    /// Resets a TLS connection that the peer leaves half-closed for 2 s. Default false.
+    pub cleanup_closed: bool,
+    /// Requests that may wait for a connection; one more fails at once. 0 is no limit, the default.
+    pub max_waiters: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limit: 100,
+            limit_per_host: 0,
+            keepalive: Period::seconds(15),
+            force_close: false,
+            cleanup_closed: false,
+            max_waiters: 0,
+        }
+    }
+}
+
+/// How long a connection that is ready to be used may take to say so.
+const READY: Duration = Duration::from_secs(1);
+/// How long a connection may take to say goodbye: `cleanup_closed` resets it after two seconds, as aiohttp does; without
+/// it, it is closed after ten.
+const CLEANUP: Duration = Duration::from_secs(2);
+const GOODBYE: Duration = Duration::from_secs(10);
+/// How often the reaper looks while nothing is idle but something may become so.
+const LOOK: Duration = Duration::from_secs(1);
+
+type Machine = State<Arc<Route>, Box<Connection>, Arc<Waiter>>;
+type Actions = state::Actions<Arc<Route>, Box<Connection>, Arc<Waiter>>;
+
+impl state::Route for Arc<Route> {
+    type Host = HostPort;
+    fn host(&self) -> HostPort {
+        self.origin().host_port()
+    }
+}
+
+/// The pool of one session. Dropping it closes what is idle and stops what is being opened; what is in use runs on.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    /// Its end tells the openings.
+    _alive: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+    counters: Arc<Counters>,
+    alive: watch::Receiver<()>,
+    reaper: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    machine: Machine,
+    /// When the reaper looks next; absent while nothing is idle, or before it runs.
+    reaps: Option<Instant>,
+    reaper_runs: bool,
+    ended: bool,
+}
+
+/// What a waiter gets in the end.
+type Handed = Result<Box<Connection>, Error>;
+
+/// A request in the queue.
+#[derive(Debug)]
+struct Waiter {
+    /// Under which a connection is opened on its behalf.
+    snapshot: Arc<Snapshot>,
+    runtime: Handle,
+    hand: Mutex<Option<oneshot::Sender<Handed>>>,
+}
+
+/// A connection that can carry an exchange.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    route: Arc<Route>,
+    slot: SlotId,
+    sender: wire::Sender,
+    /// How long it is kept idle.
+    idle_life: Duration,
+    /// What opening it took, until its first user has taken it.
+    opening: Option<Timings>,
+    /// Its end tells the connection's task that nobody wants it any more.
+    _wanted: oneshot::Sender<Infallible>,
+}
+
+impl Pool {
+    pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
+        let limits = Limits { total: settings.limit, per_host: settings.limit_per_host, waiters: settings.max_waiters };
+        let (alive, watched) = watch::channel(());
+        let inner = Inner { machine: State::new(limits), reaps: None, reaper_runs: false, ended: false };
+        let shared = Shared { inner: Mutex::new(inner), counters, alive: watched, reaper: Arc::new(Notify::new()) };
+        Self { shared: Arc::new(shared), _alive: alive }
+    }
+
+    /// A connection of the route, for the caller alone: an idle one, else one that is opened or comes back.
+    ///
+    /// Cancel safe: a caller that goes away leaves the queue, and what was meant for it goes to the next.
+    pub(crate) async fn lease(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        route: &Arc<Route>,
+        exchange: &Exchange,
+    ) -> Result<Lease, Error> {
+        loop {
+            let connection = match self.shared.take_idle(route) {
+                Some(connection) => connection,
+                None => self.wait(snapshot, route).await?,
+            };
+            let mut lease = Lease { connection: Some(connection), shared: Arc::clone(&self.shared), reused: true };
+            let opening = lease.connection.as_mut().and_then(|connection| connection.opening.take());
+            let ready = timeout(READY, lease.sender()?.ready()).await.unwrap_or(Ok(false));
+            match (ready, opening) {
+                (Ok(true), None) => {
+                    Counters::add(&self.shared.counters.reused);
+                    exchange.record.update(|timings| timings.reused = true);
+                    return Ok(lease);
+                }
+                (Ok(true), Some(opening)) => {
+                    lease.reused = false;
+                    exchange.record.update(|timings| timings.adopt(&opening));
+                    return Ok(lease);
+                }
+                // It closed while it was idle; the next one, or a new one, will do.
+                (_, None) => {}
+                (Ok(false), Some(_)) => {
+                    return Err(Error::new(Stage::Wire, Kind::Terminated, "the peer closed the connection at once"));
+                }
+                (Err(error), Some(_)) => return Err(error),
+            }
+        }
+    }
+
+    /// Fills in what the pool holds now.
+    pub(crate) fn count(&self, figures: &mut Figures) {
+        let Counts { open, idle, waiting, evicted } = self.shared.lock().machine.counts();
+        (figures.open, figures.idle, figures.waiting, figures.evicted) = (open, idle, waiting, evicted);
+    }
+
+    async fn wait(&self, snapshot: &Arc<Snapshot>, route: &Arc<Route>) -> Result<Box<Connection>, Error> {
+        let (hand, mut handed) = oneshot::channel();
+        let waiter =
+            Waiter { snapshot: Arc::clone(snapshot), runtime: Handle::current(), hand: Mutex::new(Some(hand)) };
+        let waiter = Arc::new(waiter);
+        let place = self.shared.change(|inner, actions| inner.machine.enqueue(route, waiter, actions));
+        let Place::Waits(id) = place else {
+            let message =
+                format!("`pool.max_waiters` of {} requests are waiting already", snapshot.policy.pool.max_waiters);
+            return Err(Error::new(Stage::Pool, Kind::ConnectionLimit, message)
+                .with_hint("raise `pool.limit`, `pool.limit_per_host` or `pool.max_waiters`"));
+        };
+        let waiting = Waiting { shared: &self.shared, route, id, handed: &mut handed };
+        let result = (&mut *waiting.handed).await;
+        std::mem::forget(waiting);
+        result.unwrap_or_else(|_| Err(Error::new(Stage::Pool, Kind::Unavailable, "the session has ended")))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.change(|inner, actions| {
+            inner.ended = true;
+            inner.machine.clear(actions);
+        });
+        self.shared.reaper.notify_one();
+    }
+}
+
+/// A place in the queue, given up when the caller goes away.
+struct Waiting<'a> {
+    shared: &'a Arc<Shared>,
+    route: &'a Arc<Route>,
+    id: WaiterId,
+    handed: &'a mut oneshot::Receiver<Handed>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.shared.change(|inner, _| inner.machine.abandon(self.route, self.id)) {
+            return;
+        }
+        // A connection was on its way to us. Once the channel is closed it either lies in it, or its sender keeps it.
+        self.handed.close();
+        if let Ok(Ok(connection)) = self.handed.try_recv() {
+            self.shared.give_back(connection);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, then does what follows from it, without the lock.
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Inner, &mut Actions) -> T) -> T {
+        let mut actions = Actions::default();
+        let result = change(&mut self.lock(), &mut actions);
+        self.act(actions);
+        result
+    }
+
+    fn act(self: &Arc<Self>, actions: Actions) {
+        let Actions { open, hand, close } = actions;
+        drop(close);
+        for (waiter, connection) in hand {
+            if let Some(Ok(connection)) = waiter.give(Ok(connection)) {
+                // It went away at this very moment.
+                self.give_back(connection);
+            }
+        }
+        for (route, slot, waiter) in open {
+            Counters::add(&self.counters.opened);
+            let slot = Slot { shared: Arc::clone(self), route: Arc::clone(&route), id: slot, reset: Arc::default() };
+            let runtime = waiter.runtime.clone();
+            runtime.spawn(open_and_drive(Opening { shared: Arc::clone(self), route: Some(route) }, waiter, slot));
+        }
+    }
+
+    fn take_idle(self: &Arc<Self>, route: &Arc<Route>) -> Option<Box<Connection>> {
+        self.change(|inner, actions| inner.machine.take_idle(route, Instant::now(), actions))
+    }
+
+    fn give_back(self: &Arc<Self>, connection: Box<Connection>) {
+        let Connection { route, slot, idle_life, .. } = &*connection;
+        let (route, slot, expires) = (Arc::clone(route), *slot, Instant::now() + *idle_life);
+        self.change(|inner, actions| match inner.ended {
+            true => inner.machine.discard(slot, connection, actions),
+            false => {
+                inner.machine.give_back(&route, slot, connection, expires, actions);
+                self.remind(inner, expires);
+            }
+        });
+    }
+
+    /// Wakes the reaper if it would look too late.
+    fn remind(&self, inner: &mut Inner, expires: Instant) {
+        if inner.reaps.is_none_or(|reaps| expires < reaps) {
+            inner.reaps = Some(expires);
+            self.reaper.notify_one();
+        }
+    }
+
+    /// Starts the task that closes what has been idle too long, with the first connection.
+    fn start_reaper(self: &Arc<Self>, runtime: &Handle) {
+        if !std::mem::replace(&mut self.lock().reaper_runs, true) {
+            runtime.spawn(reap(Arc::downgrade(self), Arc::clone(&self.reaper)));
+        }
+    }
+}
+
+impl Waiter {
+    /// Hands over the result; what the waiter did not take comes back.
+    fn give(&self, result: Handed) -> Option<Handed> {
+        let hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match hand {
+            Some(hand) => hand.send(result).err(),
+            None => Some(result),
+        }
+    }
+}
+
+/// A connection being opened; however its task ends, the books are right.
+struct Opening {
+    shared: Arc<Shared>,
+    route: Option<Arc<Route>>,
+}
+
+impl Opening {
+    fn succeeded(&mut self, connection: Box<Connection>) {
+        let Some(route) = self.route.take() else { return };
+        let (slot, expires) = (connection.slot, Instant::now() + connection.idle_life);
+        self.shared.change(|inner, actions| {
+            inner.machine.connected(&route, slot, connection, expires, actions);
+            self.shared.remind(inner, expires);
+        });
+    }
+
+    fn failed(&mut self, error: Error) {
+        let Some(route) = self.route.take() else { return };
+        let waiter = self.shared.change(|inner, _| inner.machine.failed(&route));
+        if let Some(waiter) = waiter {
+            waiter.give(Err(error));
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.failed(Error::new(Stage::Pool, Kind::Unavailable, "opening the connection was given up"));
+    }
+}
+
+/// The task of one connection: opens it, hands it over, and moves its bytes until it closes.
+async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
+    let shared = Arc::clone(&opening.shared);
+    shared.start_reaper(&waiter.runtime);
+    let route = slot.route.clone();
+    let reset = Arc::clone(&slot.reset);
+    let exchange = Exchange {
+        arrived: Instant::now(),
+        total: None,
+        record: Record::new(),
+        counters: Arc::clone(&shared.counters),
+    };
+    let mut alive = shared.alive.clone();
+    drop(shared);
+    let opened = tokio::select! {
+        _ = alive.changed() => Err(Error::new(Stage::Pool, Kind::Unavailable, "the session has ended")),
+        opened = crate::open(&waiter.snapshot, &route, &exchange, slot) => opened,
+    };
+    let (wanted, unwanted) = oneshot::channel();
+    let driver = match opened {
+        Ok(crate::Opened { slot, sender, driver }) => {
+            let idle_life = waiter.snapshot.policy.pool.keepalive.0;
+            let opening_took = exchange.record.timings();
+            let connection = Connection { route, slot, sender, idle_life, opening: opening_took, _wanted: wanted };
+            opening.succeeded(Box::new(connection));
+            driver
+        }
+        Err(error) => return opening.failed(error),
+    };
+    let cleanup = waiter.snapshot.policy.pool.cleanup_closed;
+    drop((opening, waiter, exchange, alive));
+    drive(driver, unwanted, cleanup, &reset).await;
+}
+
+/// Moves a connection's bytes. Once nobody wants it, its goodbye is bounded.
+async fn drive(driver: wire::Driver, unwanted: oneshot::Receiver<Infallible>, cleanup: bool, reset: &AtomicBool) {
+    let mut driver = pin!(driver);
+    tokio::select! {
+        biased;
+        () = &mut driver => return,
+        _ = unwanted => {}
+    }
+    let bound = if cleanup { CLEANUP } else { GOODBYE };
+    if timeout(bound, driver).await.is_err() {
+        reset.store(cleanup, Ordering::Relaxed);
+    }
+}
+
+/// Closes idle connections as they expire, until the session is gone.
+async fn reap(shared: Weak<Shared>, reminder: Arc<Notify>) {
+    loop {
+        let next = {
+            let Some(shared) = shared.upgrade() else { return };
+            let next = shared.change(|inner, actions| {
+                let now = Instant::now();
+                let next = inner.machine.expire(now, actions);
+                // What is in use may become idle at any moment: to be told of each time would cost more than to look.
+                let looks = (inner.machine.counts().open > 0).then_some(now + LOOK);
+                inner.reaps = next.or(looks);
+                (!inner.ended).then_some(inner.reaps)
+            });
+            let Some(next) = next else { return };
+            next
+        };
+        match next {
+            Some(next) => drop(tokio::time::timeout_at(next, reminder.notified()).await),
+            None => reminder.notified().await,
+        }
+    }
+}
+
+/// An open socket's place in the limits, given back when it is dropped: after the descriptor has closed.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    shared: Arc<Shared>,
+    route: Arc<Route>,
+    id: SlotId,
+    reset: Arc<AtomicBool>,
+}
+
+impl Slot {
+    pub(crate) fn id(&self) -> SlotId {
+        self.id
+    }
+
+    /// Where one more socket for the same connection would come from.
+    pub(crate) fn room(&self) -> Room {
+        let Self { shared, route, reset, .. } = self;
+        Room { shared: Arc::clone(shared), route: Arc::clone(route), reset: Arc::clone(reset) }
+    }
+
+    /// True if the socket is to be reset when it closes.
+    pub(crate) fn resets(&self) -> bool {
+        self.reset.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.shared.change(|inner, actions| inner.machine.closed(self.id, actions));
+    }
+}
+
+/// Room for more sockets of a connection that is being opened.
+pub(crate) struct Room {
+    shared: Arc<Shared>,
+    route: Arc<Route>,
+    reset: Arc<AtomicBool>,
+}
+
+impl Room {
+    /// One more socket, if there is room that nobody waits for.
+    pub(crate) fn extra(&self) -> Option<Slot> {
+        let Self { shared, route, reset } = self;
+        let id = shared.lock().machine.extra(route)?;
+        Some(Slot { shared: Arc::clone(shared), route: Arc::clone(route), id, reset: Arc::clone(reset) })
+    }
+}
+
+/// A connection in use. Dropping it closes the connection; [`Lease::finish`] keeps it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// Absent once it has been given back.
+    connection: Option<Box<Connection>>,
+    shared: Arc<Shared>,
+    /// True if an earlier exchange has used the connection.
+    pub(crate) reused: bool,
+}
+
+impl Lease {
+    pub(crate) fn sender(&mut self) -> Result<&mut wire::Sender, Error> {
+        let gone = || Error::new(Stage::Pool, Kind::Terminated, "the connection has been given back");
+        self.connection.as_mut().map(|connection| &mut connection.sender).ok_or_else(gone)
+    }
+
+    /// Where the connection leads; absent once it has been given back.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.connection.as_ref().map(|connection| connection.route.origin())
+    }
+
+    /// The server keeps idle connections for this long only.
+    pub(crate) fn shorten_idle_life(&mut self, life: Duration) {
+        if let Some(connection) = &mut self.connection {
+            connection.idle_life = connection.idle_life.min(life);
+        }
+    }
+
+    /// Gives a healthy connection back.
+    pub(crate) fn finish(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.shared.give_back(connection);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.shared.change(|inner, actions| inner.machine.discard(connection.slot, connection, actions));
+        }
+    }
+}

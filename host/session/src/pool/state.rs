@@ -1,0 +1,444 @@
+//! The pool's state machine: who waits, what is idle, what is open. No clock, no I/O, no task.
+//!
+//! [`super::Pool`] holds it behind one mutex, tells it what happened, and does what it answers: a list of [`Actions`].
+//! It keeps these promises at every step, whatever comes in whatever order:
+//!
+//! - open sockets (connecting, active, idle and closing) never exceed `limit`, nor those of one host `limit_per_host`;
+//! - requests are served first come, first served, over all routes; one is passed over only while its own host is full;
+//! - a free or freed connection goes straight to the waiter that it serves, so that no newcomer can take it;
+//! - while a request waits for room, an idle connection of another route makes it, the oldest first.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::Hash;
+
+use tokio::time::Instant;
+
+/// What a route is to the pool: its identity, and the host and port whose sockets are counted together.
+pub(crate) trait Route: Clone + Eq + Hash {
+    /// The host and port that `limit_per_host` counts by.
+    type Host: Clone + Eq + Hash;
+    fn host(&self) -> Self::Host;
+}
+
+/// The number of an open socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SlotId(u64);
+
+/// The number of a waiter: its place in the queue of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct WaiterId(u64);
+
+/// The bounds; 0 is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) total: usize,
+    pub(crate) per_host: usize,
+    pub(crate) waiters: usize,
+}
+
+/// What is to be done once the lock is released.
+#[derive(Debug)]
+pub(crate) struct Actions<R, C, W> {
+    /// Open a connection for a route, on behalf of a waiter.
+    pub(crate) open: Vec<(R, SlotId, W)>,
+    /// Give a connection to a waiter.
+    pub(crate) hand: Vec<(W, C)>,
+    /// Close a connection.
+    pub(crate) close: Vec<C>,
+}
+
+impl<R, C, W> Default for Actions<R, C, W> {
+    fn default() -> Self {
+        Self { open: Vec::new(), hand: Vec::new(), close: Vec::new() }
+    }
+}
+
+/// An idle connection.
+#[derive(Debug)]
+struct Idle<C> {
+    connection: C,
+    slot: SlotId,
+    /// Orders idle connections by the moment that they became so.
+    order: u64,
+    expires: Instant,
+}
+
+/// What belongs to one route; gone when it is empty.
+#[derive(Debug)]
+struct Lane<C, W> {
+    /// Oldest first.
+    idle: VecDeque<Idle<C>>,
+    /// In order of arrival.
+    waiters: BTreeMap<WaiterId, W>,
+    /// Connections being opened; the first so many waiters are theirs.
+    connecting: usize,
+}
+
+/// Looked up twice an exchange, by a key with many fields; foldhash is seeded, as the standard hasher is, and faster.
+type Lanes<R, C, W> = HashMap<R, Lane<C, W>, foldhash::fast::RandomState>;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Host {
+    open: usize,
+    /// Of these, how many are on their way out: room that is promised.
+    closing: usize,
+}
+
+#[derive(Debug)]
+struct Socket<R> {
+    route: R,
+    closing: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct State<R: Route, C, W> {
+    limits: Limits,
+    lanes: Lanes<R, C, W>,
+    hosts: HashMap<R::Host, Host>,
+    sockets: HashMap<SlotId, Socket<R>>,
+    closing: usize,
+    idle: usize,
+    waiting: usize,
+    evicted: u64,
+    next: u64,
+}
+
+/// What there is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Open sockets, whatever they are used for.
+    pub(crate) open: usize,
+    pub(crate) idle: usize,
+    pub(crate) waiting: usize,
+    /// Idle connections that had to go, so far.
+    pub(crate) evicted: u64,
+}
+
+/// What [`State::enqueue`] made of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It waits, or a connection is being opened for it.
+    Waits(WaiterId),
+    /// As many wait as may.
+    Full,
+}
+
+impl<R: Route, C, W: Clone> State<R, C, W> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            lanes: Lanes::default(),
+            hosts: HashMap::new(),
+            sockets: HashMap::new(),
+            closing: 0,
+            idle: 0,
+            waiting: 0,
+            evicted: 0,
+            next: 0,
+        }
+    }
+
+    /// Takes the newest idle connection of the route. What has expired meanwhile is closed.
+    pub(crate) fn take_idle(&mut self, route: &R, now: Instant, actions: &mut Actions<R, C, W>) -> Option<C> {
+        let lane = self.lanes.get_mut(route)?;
+        let mut found = None;
+        while let Some(idle) = lane.idle.pop_back() {
+            self.idle -= 1;
+            if idle.expires > now {
+                found = Some(idle.connection);
+                break;
+            }
+            mark_closing(&mut self.sockets, &mut self.hosts, &mut self.closing, idle.slot);
+            actions.close.push(idle.connection);
+        }
+        // The lane stays while its connection is out: it comes back soon, and a map entry costs more than its place.
+        found
+    }
+
+    /// Puts a request at the end of the queue, after [`State::take_idle`] found nothing, and opens what may be opened.
+    pub(crate) fn enqueue(&mut self, route: &R, waiter: W, actions: &mut Actions<R, C, W>) -> Place {
+        let id = WaiterId(self.number());
+        self.lane(route).waiters.insert(id, waiter);
+        self.waiting += 1;
+        self.pump(actions);
+        let bound = self.limits.waiters;
+        if bound > 0 && self.hungry() > bound {
+            self.abandon(route, id);
+            return Place::Full;
+        }
+        Place::Waits(id)
+    }
+
+    /// Forgets a waiter; false if it is not waiting any more, because a connection was handed to it.
+    pub(crate) fn abandon(&mut self, route: &R, id: WaiterId) -> bool {
+        let Some(lane) = self.lanes.get_mut(route) else { return false };
+        let waited = lane.waiters.remove(&id).is_some();
+        self.waiting -= usize::from(waited);
+        self.tidy(route);
+        waited
+    }
+
+    /// A connection has been opened: it goes to the route's first waiter, or becomes idle.
+    pub(crate) fn connected(
+        &mut self,
+        route: &R,
+        slot: SlotId,
+        connection: C,
+        expires: Instant,
+        actions: &mut Actions<R, C, W>,
+    ) {
+        self.lane(route).connecting -= 1;
+        self.give_back(route, slot, connection, expires, actions);
+    }
+
+    /// Opening failed: the waiter that is to hear of it. Its socket is reported by [`State::closed`].
+    pub(crate) fn failed(&mut self, route: &R) -> Option<W> {
+        let lane = self.lane(route);
+        lane.connecting -= 1;
+        let waiter = lane.waiters.pop_first().map(|(_, waiter)| waiter);
+        self.waiting -= usize::from(waiter.is_some());
+        self.tidy(route);
+        waiter
+    }
+
+    /// A healthy connection is free: it goes to the route's first waiter, makes room for one that came earlier, or
+    /// becomes idle.
+    pub(crate) fn give_back(
+        &mut self,
+        route: &R,
+        slot: SlotId,
+        connection: C,
+        expires: Instant,
+        actions: &mut Actions<R, C, W>,
+    ) {
+        // Its socket may have closed before the answer was read to its end: an answer without a length ends so.
+        if !self.sockets.contains_key(&slot) {
+            actions.close.push(connection);
+            return self.pump(actions);
+        }
+        if self.waiting > 0 {
+            let first = self.lanes.get(route).and_then(|lane| lane.waiters.keys().next().copied());
+            if self.overtaken(route, first) {
+                return self.discard(slot, connection, actions);
+            }
+            if let Some((_, waiter)) = self.lane(route).waiters.pop_first() {
+                self.waiting -= 1;
+                return actions.hand.push((waiter, connection));
+            }
+        }
+        let order = self.number();
+        self.lane(route).idle.push_back(Idle { connection, slot, order, expires });
+        self.idle += 1;
+    }
+
+    /// A connection is not to be used again; its socket closes soon.
+    pub(crate) fn discard(&mut self, slot: SlotId, connection: C, actions: &mut Actions<R, C, W>) {
+        mark_closing(&mut self.sockets, &mut self.hosts, &mut self.closing, slot);
+        actions.close.push(connection);
+    }
+
+    /// A socket has closed: its room goes to who waits for it.
+    pub(crate) fn closed(&mut self, slot: SlotId, actions: &mut Actions<R, C, W>) {
+        let Some(Socket { route, closing }) = self.sockets.remove(&slot) else { return };
+        self.closing -= usize::from(closing);
+        let host = route.host();
+        if let Some(counts) = self.hosts.get_mut(&host) {
+            counts.open -= 1;
+            counts.closing -= usize::from(closing);
+            if counts.open == 0 {
+                self.hosts.remove(&host);
+            }
+        }
+        // The peer may have closed it while it was idle.
+        if let Some(lane) = self.lanes.get_mut(&route)
+            && let Some(index) = lane.idle.iter().position(|idle| idle.slot == slot)
+        {
+            actions.close.extend(lane.idle.remove(index).map(|idle| idle.connection));
+            self.idle -= 1;
+        }
+        self.tidy(&route);
+        self.pump(actions);
+    }
+
+    /// One more socket for a connection that is being opened (racing addresses), if there is room that nobody waits for.
+    pub(crate) fn extra(&mut self, route: &R) -> Option<SlotId> {
+        (self.hungry() == 0 && self.has_room(&route.host())).then(|| self.open_socket(route))
+    }
+
+    /// Closes what has been idle too long; the moment that the next one expires.
+    pub(crate) fn expire(&mut self, now: Instant, actions: &mut Actions<R, C, W>) -> Option<Instant> {
+        let Self { lanes, sockets, hosts, closing, idle, .. } = self;
+        let mut next: Option<Instant> = None;
+        lanes.retain(|_, lane| {
+            let (kept, old): (VecDeque<_>, VecDeque<_>) = lane.idle.drain(..).partition(|idle| idle.expires > now);
+            for gone in old {
+                *idle -= 1;
+                mark_closing(sockets, hosts, closing, gone.slot);
+                actions.close.push(gone.connection);
+            }
+            next = kept.iter().map(|idle| idle.expires).chain(next).min();
+            lane.idle = kept;
+            lane.connecting > 0 || !lane.waiters.is_empty() || !lane.idle.is_empty()
+        });
+        next
+    }
+
+    /// Closes everything idle.
+    pub(crate) fn clear(&mut self, actions: &mut Actions<R, C, W>) {
+        while self.evict(None, actions) {}
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { open: self.sockets.len(), idle: self.idle, waiting: self.waiting, evicted: self.evicted }
+    }
+
+    /// Opens connections for as many waiters as there is room for, in order of arrival, and makes room for the others.
+    fn pump(&mut self, actions: &mut Actions<R, C, W>) {
+        if self.waiting == 0 {
+            return;
+        }
+        let mut promised = 0;
+        let mut promised_hosts: HashMap<R::Host, usize> = HashMap::new();
+        // How far each lane has been looked at in this round; a lane whose host is full is done.
+        let mut seen: HashMap<R, usize> = HashMap::new();
+        while let Some((route, waiter)) = self.next_hungry(&seen) {
+            let host = route.host();
+            let counts = self.hosts.get(&host).copied().unwrap_or_default();
+            let host_promised = promised_hosts.get(&host).copied().unwrap_or(0);
+            let host_has_room = self.limits.per_host == 0 || counts.open < self.limits.per_host;
+            if !host_has_room && counts.closing <= host_promised && !self.evict(Some(&host), actions) {
+                seen.insert(route, usize::MAX);
+                continue;
+            }
+            let has_room = self.limits.total == 0 || self.sockets.len() < self.limits.total;
+            if host_has_room && has_room {
+                let slot = self.open_socket(&route);
+                self.lane(&route).connecting += 1;
+                actions.open.push((route, slot, waiter));
+                continue;
+            }
+            if self.closing <= promised && !self.evict(None, actions) {
+                return;
+            }
+            promised += 1;
+            *promised_hosts.entry(host).or_default() += 1;
+            *seen.entry(route).or_default() += 1;
+        }
+    }
+
+    /// The first waiter, over all routes, for which nothing has been opened or promised yet.
+    fn next_hungry(&self, seen: &HashMap<R, usize>) -> Option<(R, W)> {
+        let hungry = self.lanes.iter().filter_map(|(route, lane)| {
+            let skip = lane.connecting.saturating_add(seen.get(route).copied().unwrap_or(0));
+            if lane.waiters.len() <= skip {
+                return None;
+            }
+            lane.waiters.iter().nth(skip).map(|(id, waiter)| (*id, route, waiter))
+        });
+        hungry.min_by_key(|(id, ..)| *id).map(|(_, route, waiter)| (route.clone(), waiter.clone()))
+    }
+
+    /// Waiters for which no connection is being opened.
+    fn hungry(&self) -> usize {
+        self.lanes.values().map(|lane| lane.waiters.len().saturating_sub(lane.connecting)).sum()
+    }
+
+    /// True if a request of another route came before `first`, and the room of this connection is what it waits for.
+    fn overtaken(&self, route: &R, first: Option<WaiterId>) -> bool {
+        let full = self.limits.total > 0 && self.sockets.len() >= self.limits.total;
+        let host = route.host();
+        let host_counts = self.hosts.get(&host).copied().unwrap_or_default();
+        let host_full = self.limits.per_host > 0 && host_counts.open >= self.limits.per_host;
+        if !full && !host_full {
+            return false;
+        }
+        // Room that is already on its way serves the first of those who wait.
+        let earlier = self
+            .lanes
+            .iter()
+            .filter(|(other, _)| *other != route)
+            .filter(|(other, _)| {
+                let same_host = other.host() == host;
+                let counts = self.hosts.get(&other.host()).copied().unwrap_or_default();
+                let room = self.limits.per_host == 0 || counts.open < self.limits.per_host;
+                if same_host { true } else { full && room }
+            })
+            .flat_map(|(_, lane)| lane.waiters.keys().skip(lane.connecting))
+            .filter(|id| first.is_none_or(|first| **id < first))
+            .count();
+        earlier > if host_full { host_counts.closing } else { self.closing }
+    }
+
+    /// Closes the oldest idle connection, of one host or of all.
+    fn evict(&mut self, host: Option<&R::Host>, actions: &mut Actions<R, C, W>) -> bool {
+        if self.idle == 0 {
+            return false;
+        }
+        let oldest = self
+            .lanes
+            .iter_mut()
+            .filter(|(route, _)| host.is_none_or(|host| route.host() == *host))
+            .filter(|(_, lane)| !lane.idle.is_empty())
+            .min_by_key(|(_, lane)| lane.idle.front().map(|idle| idle.order));
+        let Some((route, idle)) = oldest.and_then(|(route, lane)| Some((route.clone(), lane.idle.pop_front()?))) else {
+            return false;
+        };
+        self.idle -= 1;
+        self.evicted += 1;
+        self.discard(idle.slot, idle.connection, actions);
+        self.tidy(&route);
+        true
+    }
+
+    fn has_room(&self, host: &R::Host) -> bool {
+        let Limits { total, per_host, .. } = self.limits;
+        let open = self.hosts.get(host).map_or(0, |counts| counts.open);
+        (total == 0 || self.sockets.len() < total) && (per_host == 0 || open < per_host)
+    }
+
+    fn open_socket(&mut self, route: &R) -> SlotId {
+        let slot = SlotId(self.number());
+        self.hosts.entry(route.host()).or_default().open += 1;
+        self.sockets.insert(slot, Socket { route: route.clone(), closing: false });
+        slot
+    }
+
+    fn lane(&mut self, route: &R) -> &mut Lane<C, W> {
+        let empty = || Lane { idle: VecDeque::new(), waiters: BTreeMap::new(), connecting: 0 };
+        self.lanes.entry(route.clone()).or_insert_with(empty)
+    }
+
+    fn tidy(&mut self, route: &R) {
+        if self
+            .lanes
+            .get(route)
+            .is_some_and(|lane| lane.connecting == 0 && lane.waiters.is_empty() && lane.idle.is_empty())
+        {
+            self.lanes.remove(route);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// Books a socket as on its way out, once.
+fn mark_closing<R: Route>(
+    sockets: &mut HashMap<SlotId, Socket<R>>,
+    hosts: &mut HashMap<R::Host, Host>,
+    closing: &mut usize,
+    slot: SlotId,
+) {
+    let Some(socket) = sockets.get_mut(&slot).filter(|socket| !socket.closing) else { return };
+    socket.closing = true;
+    *closing += 1;
+    if let Some(counts) = hosts.get_mut(&socket.route.host()) {
+        counts.closing += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! The promises of the state machine, one by one, and under a long random run against a count of its own.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::*;
+
+/// Route `(host, variant)`: two variants are two routes of one host.
+type Key = (u8, u8);
+
+impl Route for Key {
+    type Host = u8;
+    fn host(&self) -> u8 {
+        self.0
+    }
+}
+
+type Machine = State<Key, SlotId, u32>;
+
+const A: Key = (1, 0);
+const B: Key = (2, 0);
+const C: Key = (3, 0);
+
+/// The machine with what is open, so that a test reads as a story. A connection is its slot's number.
+struct Story {
+    machine: Machine,
+    now: Instant,
+    opened: VecDeque<(Key, SlotId, u32)>,
+    handed: VecDeque<(u32, SlotId)>,
+    closing: VecDeque<SlotId>,
+}
+
+impl Story {
+    fn new(total: usize, per_host: usize) -> Self {
+        let machine = Machine::new(Limits { total, per_host, waiters: 0 });
+        Self {
+            machine,
+            now: Instant::now(),
+            opened: VecDeque::new(),
+            handed: VecDeque::new(),
+            closing: VecDeque::new(),
+        }
+    }
+
+    fn act(&mut self, actions: Actions<Key, SlotId, u32>) {
+        self.opened.extend(actions.open);
+        self.handed.extend(actions.hand);
+        self.closing.extend(actions.close);
+    }
+
+    fn step<T>(&mut self, change: impl FnOnce(&mut Machine, &mut Actions<Key, SlotId, u32>) -> T) -> T {
+        let mut actions = Actions::default();
+        let result = change(&mut self.machine, &mut actions);
+        self.act(actions);
+        result
+    }
+
+    /// A request of `route`: an idle connection, or a place in the queue.
+    fn ask(&mut self, route: Key, waiter: u32) -> Result<SlotId, Place> {
+        let now = self.now;
+        self.step(|machine, actions| match machine.take_idle(&route, now, actions) {
+            Some(slot) => Ok(slot),
+            None => Err(machine.enqueue(&route, waiter, actions)),
+        })
+    }
+
+    /// Everything that is being opened succeeds.
+    fn connect(&mut self) {
+        while let Some((route, slot, _)) = self.opened.pop_front() {
+            let expires = self.now + Duration::from_secs(15);
+            self.step(|machine, actions| machine.connected(&route, slot, slot, expires, actions));
+        }
+    }
+
+    fn back(&mut self, route: Key, slot: SlotId) {
+        let expires = self.now + Duration::from_secs(15);
+        self.step(|machine, actions| machine.give_back(&route, slot, slot, expires, actions));
+    }
+
+    /// Everything on its way out closes.
+    fn close(&mut self) {
+        while let Some(slot) = self.closing.pop_front() {
+            self.step(|machine, actions| machine.closed(slot, actions));
+        }
+    }
+
+    /// A request that gets its connection at once, one way or the other.
+    fn served(&mut self, route: Key, waiter: u32) -> SlotId {
+        if let Ok(slot) = self.ask(route, waiter) {
+            return slot;
+        }
+        self.connect();
+        self.close();
+        self.connect();
+        let (who, slot) = self.handed.pop_front().expect("a connection was handed over");
+        assert_eq!(who, waiter);
+        slot
+    }
+}
+
+#[test]
+fn a_connection_that_came_back_is_used_again() {
+    let mut story = Story::new(10, 0);
+    let slot = story.served(A, 1);
+    story.back(A, slot);
+    assert_eq!(story.ask(A, 2), Ok(slot));
+}
+
+#[test]
+fn the_newest_idle_connection_is_used_first() {
+    let mut story = Story::new(10, 0);
+    let (first, second) = (story.served(A, 1), story.served(A, 2));
+    story.back(A, first);
+    story.back(A, second);
+    assert_eq!(story.ask(A, 3), Ok(second));
+}
+
+#[test]
+fn the_oldest_idle_connection_of_another_route_makes_room() {
+    let mut story = Story::new(2, 0);
+    let (a, b) = (story.served(A, 1), story.served(B, 2));
+    story.back(A, a);
+    story.back(B, b);
+    assert!(story.ask(C, 3).is_err());
+    assert_eq!(story.closing, [a]);
+    assert!(story.opened.is_empty(), "nothing opens before the descriptor has closed");
+    story.close();
+    assert_eq!(story.opened.len(), 1);
+    assert_eq!(story.machine.counts(), Counts { open: 2, idle: 1, waiting: 1, evicted: 1 });
+}
+
+#[test]
+fn waiters_are_served_in_order_over_all_routes() {
+    let mut story = Story::new(1, 0);
+    let mut held = story.served(A, 0);
+    // A looping task asks again each time that it gives back: it does not pass those who waited.
+    for (waiter, route) in [(1, B), (2, A), (3, B), (4, A)] {
+        assert!(story.ask(route, waiter).is_err());
+    }
+    let mut order = Vec::new();
+    let mut route = A;
+    for (_, next) in [(1, B), (2, A), (3, B), (4, A)] {
+        story.back(route, held);
+        story.close();
+        story.connect();
+        let (who, slot) = story.handed.pop_front().unwrap();
+        order.push(who);
+        (held, route) = (slot, next);
+    }
+    assert_eq!(order, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_waiter_is_passed_over_only_while_its_own_host_is_full() {
+    let mut story = Story::new(10, 1);
+    let a = story.served(A, 1);
+    assert!(story.ask(A, 2).is_err());
+    assert!(story.opened.is_empty());
+    story.served(B, 3);
+    story.back(A, a);
+    assert_eq!(story.handed.pop_front(), Some((2, a)));
+}
+
+#[test]
+fn an_idle_connection_of_the_same_host_makes_room_under_its_limit() {
+    let mut story = Story::new(10, 1);
+    let slot = story.served((1, 0), 1);
+    story.back((1, 0), slot);
+    assert!(story.ask((1, 1), 2).is_err());
+    assert_eq!(story.closing, [slot]);
+    story.close();
+    assert_eq!(story.opened.len(), 1);
+}
+
+#[test]
+fn a_connection_opened_for_one_who_left_goes_to_the_next() {
+    let mut story = Story::new(1, 0);
+    let Err(Place::Waits(first)) = story.ask(A, 1) else { panic!("nothing is idle yet") };
+    assert!(story.ask(A, 2).is_err());
+    assert!(story.machine.abandon(&A, first));
+    story.connect();
+    assert_eq!(story.handed.len(), 1);
+    assert_eq!(story.handed[0].0, 2);
+}
+
+#[test]
+fn a_connection_that_nobody_waits_for_becomes_idle() {
+    let mut story = Story::new(1, 0);
+    let Err(Place::Waits(first)) = story.ask(A, 1) else { panic!("nothing is idle yet") };
+    story.machine.abandon(&A, first);
+    story.connect();
+    assert_eq!(story.machine.counts(), Counts { open: 1, idle: 1, waiting: 0, evicted: 0 });
+}
+
+#[test]
+fn one_failure_reaches_one_waiter_and_the_next_tries_again() {
+    let mut story = Story::new(1, 0);
+    assert!(story.ask(A, 1).is_err());
+    assert!(story.ask(A, 2).is_err());
+    let (route, slot, _) = story.opened.pop_front().unwrap();
+    assert_eq!(story.machine.failed(&route), Some(1));
+    story.step(|machine, actions| machine.closed(slot, actions));
+    assert_eq!(story.opened.len(), 1);
+    assert_eq!(story.opened[0].2, 2);
+}
+
+#[test]
+fn beyond_the_bound_of_waiters_a_request_is_refused() {
+    let mut story = Story::new(1, 0);
+    story.machine.limits.waiters = 2;
+    story.served(A, 0);
+    let places: Vec<_> = (1..6).map(|waiter| story.ask(A, waiter).unwrap_err()).collect();
+    assert_eq!(places.iter().filter(|place| **place == Place::Full).count(), 3);
+    assert_eq!(story.machine.counts().waiting, 2);
+}
+
+#[test]
+fn what_expired_is_closed_and_not_handed_out() {
+    let mut story = Story::new(10, 0);
+    let slot = story.served(A, 1);
+    story.back(A, slot);
+    story.now += Duration::from_secs(16);
+    assert!(story.ask(A, 2).is_err());
+    assert_eq!(story.closing, [slot]);
+}
+
+#[test]
+fn the_reaper_hears_when_the_next_one_expires() {
+    let mut story = Story::new(10, 0);
+    let slot = story.served(A, 1);
+    story.back(A, slot);
+    let now = story.now;
+    let next = story.step(|machine, actions| machine.expire(now, actions));
+    assert_eq!(next, Some(now + Duration::from_secs(15)));
+    let next = story.step(|machine, actions| machine.expire(now + Duration::from_secs(15), actions));
+    assert_eq!((next, story.closing.len()), (None, 1));
+}
+
+#[test]
+fn an_idle_connection_that_the_peer_closed_is_forgotten() {
+    let mut story = Story::new(1, 0);
+    let slot = story.served(A, 1);
+    story.back(A, slot);
+    story.step(|machine, actions| machine.closed(slot, actions));
+    assert_eq!(story.machine.counts(), Counts { open: 0, idle: 0, waiting: 0, evicted: 0 });
+    assert!(story.ask(A, 2).is_err());
+    assert_eq!(story.opened.len(), 1);
+}
+
+#[test]
+fn nothing_is_left_of_routes_that_came_and_went() {
+    let mut story = Story::new(4, 0);
+    for host in 0..200 {
+        let slot = story.served((host, 0), 1);
+        story.back((host, 0), slot);
+    }
+    story.step(State::clear);
+    story.close();
+    assert_eq!(story.machine.counts().open, 0);
+    assert!(story.machine.lanes.is_empty() && story.machine.hosts.is_empty());
+}
+
+/// A small generator (xorshift), so that a failure repeats.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).unwrap()
+    }
+}
+
+#[test]
+fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
+    for seed in 1..200 {
+        let mut dice = Dice(seed * 0x9E37_79B9);
+        let (total, per_host) = (1 + dice.roll(5), dice.roll(4));
+        let mut story = Story::new(total, per_host);
+        let mut held: Vec<(Key, SlotId)> = Vec::new();
+        let mut waiting: HashMap<u32, (Key, WaiterId)> = HashMap::new();
+        for step in 0..400 {
+            match dice.roll(6) {
+                0 | 1 => {
+                    let route = (u8::try_from(dice.roll(3)).unwrap(), u8::try_from(dice.roll(2)).unwrap());
+                    match story.ask(route, step) {
+                        Ok(slot) => held.push((route, slot)),
+                        Err(Place::Waits(id)) => drop(waiting.insert(step, (route, id))),
+                        Err(Place::Full) => unreachable!("waiters are not bounded here"),
+                    }
+                }
+                2 if !held.is_empty() => {
+                    let (route, slot) = held.swap_remove(dice.roll(held.len()));
+                    match dice.roll(4) {
+                        0 => story.step(|machine, actions| machine.discard(slot, slot, actions)),
+                        _ => story.back(route, slot),
+                    }
+                }
+                3 => {
+                    if let Some((route, slot, _)) = story.opened.pop_front() {
+                        if dice.roll(4) == 0 {
+                            if let Some(waiter) = story.machine.failed(&route) {
+                                waiting.remove(&waiter);
+                            }
+                            story.step(|machine, actions| machine.closed(slot, actions));
+                        } else {
+                            let expires = story.now + Duration::from_secs(15);
+                            story.step(|machine, actions| machine.connected(&route, slot, slot, expires, actions));
+                        }
+                    }
+                }
+                4 => {
+                    if let Some(slot) = story.closing.pop_front() {
+                        story.step(|machine, actions| machine.closed(slot, actions));
+                    }
+                }
+                _ => {
+                    let waiter = waiting.keys().copied().min_by_key(|waiter| waiter % 7);
+                    if let Some((route, id)) = waiter.and_then(|waiter| waiting.remove(&waiter)) {
+                        assert!(story.machine.abandon(&route, id));
+                    }
+                }
+            }
+            while let Some((waiter, slot)) = story.handed.pop_front() {
+                let (route, _) = waiting.remove(&waiter).expect("only who waits is served");
+                held.push((route, slot));
+            }
+            check(&story, &held, total, per_host);
+        }
+        settle(&mut story, held, waiting);
+    }
+}
+
+fn check(story: &Story, held: &[(Key, SlotId)], total: usize, per_host: usize) {
+    let Counts { open, idle, waiting, .. } = story.machine.counts();
+    assert!(open <= total);
+    for host in 0..3 {
+        let open = story.machine.hosts.get(&host).map_or(0, |counts| counts.open);
+        assert!(per_host == 0 || open <= per_host);
+    }
+    let known: HashSet<_> = held.iter().map(|(_, slot)| *slot).chain(story.closing.iter().copied()).collect();
+    assert_eq!(open, known.len() + idle + story.opened.len());
+    assert_eq!(waiting, story.machine.lanes.values().map(|lane| lane.waiters.len()).sum::<usize>());
+}
+
+/// Once everything that is under way has ended and been given back, everybody has been served.
+fn settle(story: &mut Story, mut held: Vec<(Key, SlotId)>, mut waiting: HashMap<u32, (Key, WaiterId)>) {
+    for _ in 0..10_000 {
+        story.close();
+        story.connect();
+        while let Some((waiter, slot)) = story.handed.pop_front() {
+            let (route, _) = waiting.remove(&waiter).expect("only who waits is served");
+            held.push((route, slot));
+        }
+        match held.pop() {
+            Some((route, slot)) => story.back(route, slot),
+            None if story.closing.is_empty() && story.opened.is_empty() => break,
+            None => {}
+        }
+    }
+    story.close();
+    assert!(waiting.is_empty(), "left waiting: {waiting:?}");
+    assert_eq!(story.machine.counts().waiting, 0);
+}

@@ -1,0 +1,258 @@
+//! What makes a connection what it is.
+//!
+//! Runs after credentials and before the pool, whose key the route is. Two requests share a connection only when their
+//! routes are equal; so the route holds everything that makes a connection what it is, derives its identity, and is
+//! built by taking the policy apart field by field: a new key does not compile until someone says whether it belongs.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Uri;
+use http::uri::Scheme as UriScheme;
+
+use crate::dns::{Addresses, Family};
+use crate::egress::{Egress, Trust};
+use crate::error::{Error, Kind};
+use crate::policy::Policy;
+use crate::policy::units::Size;
+use crate::stage::Stage;
+use crate::tcp::Keepalive;
+use crate::tls::Identity;
+use crate::{body, dns, egress, pool, proxy, tcp, tls, wire};
+
+/// `http` or `https`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// Plain text.
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme as a URI spells it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that a URI without one means.
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Scheme, host and port (RFC 6454): where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    scheme: Scheme,
+    /// Lower case, without a trailing dot, an IPv6 address without its brackets.
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// The origin of an absolute URI.
+    ///
+    /// # Errors
+    /// A line that says what the URI lacks: a scheme that is `http` or `https`, a host, no user information, a port that
+    /// is a number.
+    pub fn of(uri: &Uri) -> Result<Self, String> {
+        let scheme = match uri.scheme() {
+            Some(scheme) if *scheme == UriScheme::HTTPS => Scheme::Https,
+            Some(scheme) if *scheme == UriScheme::HTTP => Scheme::Http,
+            Some(scheme) => return Err(format!("scheme `{scheme}` is neither http nor https")),
+            None => return Err("the URI has no scheme".to_owned()),
+        };
+        let authority = uri.authority().ok_or("the URI has no host")?;
+        if authority.as_str().contains('@') {
+            return Err("the URI holds user information before its host".to_owned());
+        }
+        let host = authority.host();
+        let after = &authority.as_str()[host.len()..];
+        let port = match after.strip_prefix(':') {
+            None | Some("") => scheme.default_port(),
+            Some(digits) => match digits.parse::<u16>() {
+                Ok(port) if port != 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => port,
+                _ => return Err(format!("port `{digits}` is not a number between 1 and 65535")),
+            },
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        if host.is_empty() {
+            return Err("the URI has no host".to_owned());
+        }
+        Ok(Self { scheme, host, port })
+    }
+
+    /// Parses `scheme://host[:port]`, with or without a path behind it.
+    ///
+    /// # Errors
+    /// As [`Origin::of`].
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let uri: Uri = text.parse().map_err(|_| format!("`{text}` is not a URI"))?;
+        Self::of(&uri)
+    }
+
+    /// `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host: lower case, without brackets or a trailing dot.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, also where the URI had none.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Host and port: what `limit_per_host` counts by.
+    pub(crate) fn host_port(&self) -> HostPort {
+        HostPort { host: self.host.clone(), port: self.port }
+    }
+
+    /// The host as an address, where it is one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+impl fmt::Display for Origin {
+    /// As a URI: without the scheme's own port, with brackets around an IPv6 address.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheme, host, port } = self;
+        write!(out, "{}://", scheme.word())?;
+        match host.contains(':') {
+            true => write!(out, "[{host}]")?,
+            false => out.write_str(host)?,
+        }
+        match *port == scheme.default_port() {
+            true => Ok(()),
+            false => write!(out, ":{port}"),
+        }
+    }
+}
+
+/// A host and a port, whatever the scheme.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HostPort {
+    host: String,
+    port: u16,
+}
+
+/// Where a request goes.
+///
+/// # Errors
+/// The URI is not absolute, or holds what has no place in one.
+pub(crate) fn destination(uri: &Uri) -> Result<Origin, Error> {
+    Origin::of(uri).map_err(|what| Error::new(Stage::Egress, Kind::RequestInvalid, what))
+}
+
+/// The identity of a connection, and the pool's key.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Route {
+    origin: Origin,
+    /// What the addresses behind the origin may be: a connection to a private one is not lent to who may not have one.
+    trust: Trust,
+    shape: Arc<Shape>,
+}
+
+/// What a policy says of every connection that is opened under it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    family: Family,
+    keepalive: Keepalive,
+    nodelay: bool,
+    tls: Identity,
+    max_headers: usize,
+    max_header_bytes: Size,
+}
+
+impl Route {
+    pub(crate) fn new(origin: Origin, trust: Trust, shape: &Arc<Shape>) -> Self {
+        Self { origin, trust, shape: Arc::clone(shape) }
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The addresses that a connection of this route may be made to.
+    ///
+    /// # Errors
+    /// Egress refuses every one of them; the first refusal stands for all.
+    pub(crate) fn admit(&self, egress: &Egress, addresses: &Addresses) -> Result<Addresses, Error> {
+        let refusal = |address: &IpAddr| egress.admit_address(&self.origin, self.trust, *address).err();
+        let mut refusals = addresses.iter().map(refusal);
+        if refusals.clone().all(|refusal| refusal.is_none()) {
+            return Ok(Arc::clone(addresses));
+        }
+        match refusals.clone().any(|refusal| refusal.is_none()) {
+            true => Ok(addresses.iter().copied().filter(|address| refusal(address).is_none()).collect()),
+            false => refusals.next().flatten().map_or_else(|| Ok(Arc::clone(addresses)), Err),
+        }
+    }
+}
+
+impl Shape {
+    /// Takes the policy apart: what makes a connection what it is stays, and for the rest the reason stands beside it.
+    pub(crate) fn of(policy: &Policy, tls: Identity) -> Self {
+        let Policy {
+            // A name for a set of the values below, deadlines, and what is decided before there is a connection.
+            preset: _,
+            total: _,
+            stream_total: _,
+            egress: egress::Settings { allow: _, addresses: _, private: _, methods: _ },
+            credentials: _,
+            pool,
+            dns,
+            tcp,
+            proxy,
+            tls: tls_settings,
+            wire,
+            body,
+        } = policy;
+        // How many connections there are, and how long they are kept.
+        let pool::Settings {
+            limit: _,
+            limit_per_host: _,
+            keepalive: _,
+            force_close: _,
+            cleanup_closed: _,
+            max_waiters: _,
+        } = pool;
+        // How an address is found; only its family shows in the connection.
+        let dns::Settings { ttl: _, timeout: _, max_entries: _, family } = dns;
+        let tcp::Settings { timeout: _, happy_eyeballs: _, interleave: _, keepalive, nodelay } = tcp;
+        // A proxy that applies ends the exchange before there is a connection.
+        let proxy::Settings { mode: _ } = proxy;
+        // Each set of TLS settings is read once and numbered: the number stands for what the files held.
+        let tls::Settings { roots: _, ca: _, client_cert: _, client_key: _, server_name: _, timeout: _ } = tls_settings;
+        let wire::Settings { timeout: _, max_headers, max_header_bytes } = wire;
+        // Belongs to an exchange.
+        let body::Settings { timeout: _, max_request: _, max_response: _ } = body;
+        Self {
+            family: *family,
+            keepalive: *keepalive,
+            nodelay: *nodelay,
+            tls,
+            max_headers: *max_headers,
+            max_header_bytes: *max_header_bytes,
+        }
+    }
+}

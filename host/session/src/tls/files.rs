@@ -1,0 +1,132 @@
+//! The files of `[tls]`: roots, client certificate, key. Read when a session is built, before anything connects.
+
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
+
+use super::{Roots, Settings};
+use crate::Environment;
+use crate::policy::Error;
+
+/// Where the bundles of the Linux distributions and the BSDs lie. They are read directly, because the variables that
+/// would replace them are to be read from the environment that the caller hands over, and to add to them.
+const BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Whom the settings believe, and how an error counts them.
+pub(super) fn roots(settings: &Settings, environment: &Environment) -> Result<(RootCertStore, String), Error> {
+    let mut store = RootCertStore::empty();
+    let mut parts = Vec::new();
+    if settings.roots == Roots::Platform {
+        store.add_parsable_certificates(platform(environment).certs);
+        if store.is_empty() {
+            return Err(Error::key(
+                "tls.roots",
+                "this machine's certificate store is empty; install it (the package is usually \
+                called ca-certificates), or write roots = \"none\" with ca = [files]",
+            ));
+        }
+        parts.push(format!("{} platform roots", store.len()));
+    }
+    for path in &settings.ca {
+        let before = store.len();
+        for certificate in certificates("tls.ca", path)? {
+            store.add(certificate).map_err(|error| unusable("tls.ca", path, &error))?;
+        }
+        parts.push(format!("{} of {}", store.len() - before, path.display()));
+    }
+    if store.is_empty() {
+        return Err(Error::key("tls.roots", "`none` without `tls.ca` believes nobody; name a file of roots"));
+    }
+    Ok((store, parts.join(" and ")))
+}
+
+fn platform(environment: &Environment) -> CertificateResult {
+    let bundle = BUNDLES.iter().map(Path::new).find(|path| path.is_file());
+    let mut found = match bundle {
+        Some(bundle) => load_certs_from_paths(Some(bundle), None),
+        None => load_native_certs(),
+    };
+    let file = environment.get("SSL_CERT_FILE").map(Path::new).filter(|file| Some(*file) != bundle);
+    let inside = |folder: &Path| bundle.is_some_and(|bundle| bundle.parent() == Some(folder));
+    let folders = environment.get("SSL_CERT_DIR").unwrap_or_default();
+    let folders =
+        std::env::split_paths(folders).filter(|folder| folder.is_dir() && !inside(folder)).collect::<Vec<_>>();
+    if file.is_some() {
+        found.certs.extend(load_certs_from_paths(file, None).certs);
+    }
+    for folder in folders {
+        found.certs.extend(load_certs_from_paths(None, Some(&folder)).certs);
+    }
+    found.certs.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    found.certs.dedup();
+    found
+}
+
+/// Our certificate and its key, where the settings name them.
+pub(super) fn client(
+    settings: &Settings,
+) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, Error> {
+    match (&settings.client_cert, &settings.client_key) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Error::key("tls.client_cert", "needs `tls.client_key` beside it")),
+        (None, Some(_)) => Err(Error::key("tls.client_key", "needs `tls.client_cert` beside it")),
+        (Some(chain), Some(key)) => Ok(Some((certificates("tls.client_cert", chain)?, private_key(key)?))),
+    }
+}
+
+fn certificates(name: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let bytes = read(name, path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match found {
+        Ok(found) if found.is_empty() => {
+            Err(Error::key(name, format!("`{}` holds no certificate in PEM", path.display())))
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(unusable(name, path, &error)),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let name = "tls.client_key";
+    let bytes = read(name, path)?;
+    let shown = path.display();
+    let text = String::from_utf8_lossy(&bytes);
+    if text.contains("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(Error::key(
+            name,
+            format!("`{shown}` is encrypted; `openssl pkey -in {shown} -out plain.key` makes one that is not"),
+        ));
+    }
+    PrivateKeyDer::from_pem_slice(&bytes)
+        .map_err(|_| Error::key(name, format!("`{shown}` holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)")))
+}
+
+fn read(name: &str, path: &Path) -> Result<Vec<u8>, Error> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|error| Error::key(name, format!("`{shown}` cannot be read: {error}")))?;
+    // A DER SEQUENCE where PEM text belongs: a certificate in DER, or a PKCS#12 container, which holds an INTEGER first.
+    match bytes.as_slice() {
+        [0x30, length, rest @ ..] => {
+            let skip = if length & 0x80 == 0 { 0 } else { usize::from(length & 0x7f) };
+            let way = match rest.get(skip) {
+                Some(0x02) => format!("`openssl pkcs12 -in {shown} -nodes -out client.pem`"),
+                _ => format!("`openssl x509 -inform der -in {shown} -out client.pem`"),
+            };
+            Err(Error::key(name, format!("`{shown}` is not PEM; {way} converts it")))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+fn unusable(name: &str, path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::key(name, format!("`{}` cannot be used: {error}", path.display()))
+}

@@ -1,0 +1,390 @@
+//! A request on its way out: checked, stripped, and with its body in the form in which it is written.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Request, Uri};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::sync::Notify;
+
+use super::strip_hop_by_hop;
+use crate::body::{Content, RequestBody};
+use crate::error::{BoxError, Error, Kind};
+use crate::monitor::Exchange;
+use crate::policy::Policy;
+use crate::route::Origin;
+use crate::stage::Stage;
+
+/// A body up to this size is collected before a connection is leased, so that it leaves in one write and can be sent
+/// again where nothing of it has left. A longer one is streamed, once.
+const COLLECTED: usize = 1024 * 1024;
+
+/// A request as it is written.
+pub(crate) type Outgoing = Request<WireBody>;
+
+/// A request body as hyper takes it.
+#[derive(Debug)]
+pub(crate) enum WireBody {
+    Full(Option<Bytes>),
+    Stream(Box<Streamed>),
+}
+
+/// A body that is sent as it comes.
+#[derive(Debug)]
+pub(crate) struct Streamed {
+    /// What was collected before it turned out to be long.
+    prefix: Option<Bytes>,
+    rest: UnsyncBoxBody<Bytes, BoxError>,
+    /// The length that the request's head promises.
+    declared: Option<u64>,
+    limit: u64,
+    sent: u64,
+    upload: Arc<Upload>,
+}
+
+/// How far a streamed body has come.
+#[derive(Debug, Default)]
+pub(crate) struct Upload {
+    ended: AtomicBool,
+    changed: Notify,
+    error: Mutex<Option<Error>>,
+}
+
+/// Checks and strips the head, and collects the body where it is short.
+pub(crate) async fn prepare(
+    head: Parts,
+    body: RequestBody,
+    origin: &Origin,
+    policy: &Policy,
+    exchange: &Exchange,
+) -> Result<Outgoing, Error> {
+    let Parts { method, uri, mut headers, .. } = head;
+    if headers.contains_key(UPGRADE) {
+        return Err(invalid("`Upgrade` has no place in a completion"));
+    }
+    let declared = declared_length(&headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>())?;
+    strip_hop_by_hop(&mut headers);
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(HOST, host(&uri, origin)?);
+    if policy.pool.force_close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let body = wire_body(body, declared, policy.body.max_request.0, exchange).await?;
+    if let (WireBody::Stream(_), Some(declared)) = (&body, declared) {
+        headers.insert(CONTENT_LENGTH, declared.into());
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = origin_form(uri)?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// `/path?query` (RFC 9112, section 3.2.1).
+fn origin_form(uri: Uri) -> Result<Uri, Error> {
+    let path = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    match path.as_str().starts_with('/') {
+        true => Ok(Uri::from(path)),
+        false => Err(invalid("the URI's path does not begin with a slash")),
+    }
+}
+
+/// `host[:port]`, without the scheme's own port (RFC 9110, section 7.2).
+fn host(uri: &Uri, origin: &Origin) -> Result<HeaderValue, Error> {
+    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    let host = match origin.port() == origin.scheme().default_port() {
+        true => uri.host().unwrap_or(authority),
+        false => authority,
+    };
+    HeaderValue::from_str(host).map_err(|_| invalid("the host cannot be written in a header"))
+}
+
+fn declared_length(values: &[&HeaderValue]) -> Result<Option<u64>, Error> {
+    let Some((first, others)) = values.split_first() else { return Ok(None) };
+    let length = first.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match length.and_then(|text| text.parse().ok()) {
+        Some(length) if others.iter().all(|other| other == first) => Ok(Some(length)),
+        _ => Err(invalid("`Content-Length` is not one number")),
+    }
+}
+
+async fn wire_body(
+    body: RequestBody,
+    declared: Option<u64>,
+    limit: u64,
+    exchange: &Exchange,
+) -> Result<WireBody, Error> {
+    if let Some(length) = declared.filter(|length| *length > limit) {
+        return Err(too_large(Some(length), limit));
+    }
+    let bytes = match body.0 {
+        Content::Empty => Bytes::new(),
+        Content::Full(bytes) => bytes,
+        Content::Stream(body) => match exchange.within(Stage::Wire, collect(body, declared, limit)).await? {
+            Collected::Whole(bytes) => bytes,
+            Collected::Long(streamed) => return Ok(WireBody::Stream(streamed)),
+        },
+    };
+    let length = bytes.len() as u64;
+    if length > limit {
+        return Err(too_large(Some(length), limit));
+    }
+    match declared {
+        Some(declared) if declared != length => Err(mismatch(declared, length)),
+        _ => Ok(WireBody::Full(Some(bytes).filter(|bytes| !bytes.is_empty()))),
+    }
+}
+
+enum Collected {
+    Whole(Bytes),
+    Long(Box<Streamed>),
+}
+
+async fn collect(
+    mut body: UnsyncBoxBody<Bytes, BoxError>,
+    declared: Option<u64>,
+    limit: u64,
+) -> Result<Collected, Error> {
+    let expected = body.size_hint().exact().or(declared);
+    if let Some(length) = expected.filter(|length| *length > limit) {
+        return Err(too_large(Some(length), limit));
+    }
+    let long = |prefix: Bytes, rest| {
+        let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
+        Collected::Long(Box::new(Streamed { prefix, rest, declared, limit, sent: 0, upload: Arc::default() }))
+    };
+    if expected.is_some_and(|length| length > COLLECTED as u64) {
+        return Ok(long(Bytes::new(), body));
+    }
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers of a request have no place in HTTP/1.1 without a declaration, and none here.
+        let Ok(data) = frame.map_err(own_failure)?.into_data() else { continue };
+        match (first.is_empty(), more.is_empty()) {
+            (true, _) => first = data,
+            (false, true) => {
+                more.reserve(
+                    usize::try_from(expected.unwrap_or(0)).unwrap_or(0).clamp(first.len() + data.len(), COLLECTED * 2),
+                );
+                more.extend_from_slice(&first);
+                more.extend_from_slice(&data);
+            }
+            (false, false) => more.extend_from_slice(&data),
+        }
+        let length = first.len().max(more.len());
+        if length as u64 > limit {
+            return Err(too_large(None, limit));
+        }
+        if length > COLLECTED {
+            return Ok(long(if more.is_empty() { first } else { more.freeze() }, body));
+        }
+    }
+    Ok(Collected::Whole(if more.is_empty() { first } else { more.freeze() }))
+}
+
+fn invalid(message: &str) -> Error {
+    Error::new(Stage::Wire, Kind::RequestInvalid, message)
+}
+
+fn mismatch(declared: u64, length: u64) -> Error {
+    Error::new(
+        Stage::Wire,
+        Kind::RequestInvalid,
+        format!("the request's body has {length} bytes, its head says {declared}"),
+    )
+}
+
+fn too_large(length: Option<u64>, limit: u64) -> Error {
+    let size = length.map_or_else(
+        || "the request's body is".to_owned(),
+        |length| format!("the request's body of {length} bytes is"),
+    );
+    Error::new(
+        Stage::Wire,
+        Kind::RequestTooLarge(length),
+        format!("{size} larger than `body.max_request` of {limit} bytes"),
+    )
+    .with_hint("raise `body.max_request`")
+}
+
+fn own_failure(source: BoxError) -> Error {
+    Error::new(Stage::Wire, Kind::RequestBody, format!("the request's body failed: {source}")).with_source(source)
+}
+
+impl WireBody {
+    /// Where a streamed body reports to.
+    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
+        match self {
+            Self::Full(_) => None,
+            Self::Stream(streamed) => Some(Arc::clone(&streamed.upload)),
+        }
+    }
+}
+
+impl Body for WireBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(streamed) => streamed.poll(context).map(|data| data.map(|data| data.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Stream(streamed) => streamed.declared.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
+
+impl Streamed {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        let next = match self.prefix.take() {
+            Some(prefix) => Some(Ok(prefix)),
+            None => loop {
+                match std::task::ready!(Pin::new(&mut self.rest).poll_frame(context)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => break Some(Ok(data)),
+                        Err(_trailers) => {}
+                    },
+                    Some(Err(error)) => break Some(Err(own_failure(error))),
+                    None => break None,
+                }
+            },
+        };
+        self.sent += next.as_ref().and_then(|next| next.as_ref().ok()).map_or(0, |data| data.len() as u64);
+        let next = match (next, self.declared) {
+            (Some(Ok(_)), Some(declared)) if self.sent > declared => Some(Err(mismatch(declared, self.sent))),
+            (Some(Ok(_)), _) if self.sent > self.limit => Some(Err(too_large(None, self.limit))),
+            (None, Some(declared)) if self.sent < declared => Some(Err(mismatch(declared, self.sent))),
+            (next, _) => next,
+        };
+        Poll::Ready(match next {
+            Some(Ok(data)) => Some(Ok(data)),
+            Some(Err(error)) => {
+                self.upload.end(Some(error));
+                Some(Err("the request's body ended early".into()))
+            }
+            None => {
+                self.upload.end(None);
+                None
+            }
+        })
+    }
+}
+
+impl Upload {
+    fn end(&self, error: Option<Error>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        self.ended.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the whole body has been handed to the connection.
+    pub(super) async fn ended(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.ended.load(Ordering::Acquire) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// What was wrong with the body itself, once.
+    pub(super) fn error(&self) -> Option<Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use http_body_util::StreamBody;
+
+    use super::*;
+    use crate::monitor::Record;
+
+    fn streamed(pieces: Vec<&'static [u8]>) -> RequestBody {
+        let frames = pieces.into_iter().map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::from_static(piece))));
+        RequestBody::stream(StreamBody::new(stream::iter(frames)))
+    }
+
+    async fn prepared(uri: &str, body: RequestBody, headers: &[(&'static str, &str)]) -> Result<Outgoing, Error> {
+        let mut request = Request::post(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let origin = Origin::of(&head.uri).unwrap();
+        let policy = Policy::default();
+        let exchange = Exchange::begin(policy.total, Record::default(), &Arc::default());
+        prepare(head, body, &origin, &policy, &exchange).await
+    }
+
+    #[tokio::test]
+    async fn a_request_leaves_in_origin_form_with_one_host() {
+        for (uri, path, host) in [
+            ("https://A.example/v1?x=1", "/v1?x=1", "A.example"),
+            ("https://a.example:443", "/", "a.example"),
+            ("http://a.example:8080/", "/", "a.example:8080"),
+            ("http://[::1]:80/x", "/x", "[::1]"),
+        ] {
+            let request = prepared(uri, RequestBody::empty(), &[("host", "other"), ("te", "trailers")]).await.unwrap();
+            assert_eq!(request.uri(), path);
+            assert_eq!(request.headers().get_all(HOST).iter().collect::<Vec<_>>(), [host]);
+            assert_eq!(request.headers().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_short_stream_is_collected_and_a_long_one_is_not() {
+        let request = prepared("http://a.example", streamed(vec![b"ab", b"cd"]), &[]).await.unwrap();
+        assert!(matches!(request.body(), WireBody::Full(Some(bytes)) if *bytes == "abcd"));
+        let piece: &'static [u8] = &[0; 700_000];
+        let request = prepared("http://a.example", streamed(vec![piece, piece, piece]), &[]).await.unwrap();
+        let WireBody::Stream(_) = request.body() else { panic!("collected") };
+        assert_eq!(request.into_body().collect().await.unwrap().to_bytes().len(), 2_100_000);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_as_long_as_promised_is_refused() {
+        for (length, kind) in [("3", Kind::RequestInvalid), ("5", Kind::RequestInvalid), ("x", Kind::RequestInvalid)] {
+            let result = prepared("http://a.example", streamed(vec![b"abcd"]), &[("content-length", length)]).await;
+            assert_eq!(result.unwrap_err().kind(), kind, "{length}");
+        }
+        let piece: &'static [u8] = &[0; 2_000_000];
+        let request =
+            prepared("http://a.example", streamed(vec![piece]), &[("content-length", "1500000")]).await.unwrap();
+        let upload = request.body().upload().unwrap();
+        assert!(request.into_body().collect().await.is_err());
+        assert_eq!(upload.error().unwrap().kind(), Kind::RequestInvalid);
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_before_anything_is_sent() {
+        let result = prepared("http://a.example", RequestBody::empty(), &[("content-length", "99999999999")]).await;
+        assert_eq!(result.unwrap_err().kind(), Kind::RequestTooLarge(Some(99_999_999_999)));
+        let result = prepared("http://a.example", RequestBody::full(vec![0; 33 << 20]), &[]).await;
+        assert_eq!(result.unwrap_err().kind(), Kind::RequestTooLarge(Some(33 << 20)));
+    }
+}
