@@ -1,0 +1,210 @@
+//! `credentials`: the secret takes the placeholder's place where it may go, and shows nowhere else.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use seaway_session::{Call, Kind, Record, RequestBody, Stage};
+use seaway_tests::answer::{Answer, Then};
+use seaway_tests::client::{Client, request};
+use seaway_tests::error::{SECRET, assert_says};
+use seaway_tests::origin::Origin;
+use seaway_tests::request::Request;
+
+const PLACEHOLDER: (&str, &str) = ("authorization", "Bearer seaway-credential:corp");
+
+async fn hello() -> Origin {
+    Origin::plain(|_: &_| Answer::ok("hello")).await
+}
+
+fn policy(origin: &Origin, path: &str) -> String {
+    format!("[credentials.corp]\nenv = \"CORP_KEY\"\nurls = [\"{}\"]\n", origin.url(path))
+}
+
+fn ask(url: &str, headers: &[(&str, &str)]) -> http::Request<RequestBody> {
+    request("POST", url, headers, RequestBody::full("BODY-MARK"))
+}
+
+/// V3: each provider's header, with the text around the placeholder kept.
+#[tokio::test]
+async fn the_secret_takes_the_placeholders_place_in_any_header() {
+    let origin = hello().await;
+    let client = Client::under(&policy(&origin, "/v1")).to(&origin).variable("CORP_KEY", SECRET).build();
+    for (name, value, expected) in [
+        ("authorization", "Bearer seaway-credential:corp", format!("Bearer {SECRET}")),
+        ("x-api-key", "seaway-credential:corp", SECRET.to_owned()),
+        ("api-key", "seaway-credential:corp", SECRET.to_owned()),
+        ("x-goog-api-key", "seaway-credential:corp", SECRET.to_owned()),
+        ("x-anything", "<seaway-credential:corp>", format!("<{SECRET}>")),
+    ] {
+        client.read(ask(&origin.url("/v1/chat"), &[(name, value)])).await.unwrap();
+        let seen: Request = origin.ledger().requests.pop().unwrap();
+        assert_eq!(seen.header(name), Some(expected));
+        assert!(!seen.head.contains("seaway-credential"), "{}", seen.head);
+    }
+}
+
+/// V3: neither to another port, nor another scheme, nor another name of the same machine.
+#[tokio::test]
+async fn the_secret_goes_to_its_own_origin_only() {
+    let (own, other) = (hello().await, hello().await);
+    let client = Client::under(&policy(&own, "")).to(&own).to(&other).variable("CORP_KEY", SECRET).build();
+    for url in [other.url("/"), own.at("localhost", "/")] {
+        let error = client.read(ask(&url, &[PLACEHOLDER])).await.unwrap_err();
+        assert_says(
+            &error,
+            Stage::Credentials,
+            Kind::CredentialDenied,
+            &["`credentials.corp`", "credentials.corp.urls = ["],
+        );
+        assert!(!error.request_sent());
+    }
+    assert_eq!((own.ledger().accepted, other.ledger().accepted), (0, 0));
+}
+
+/// V5: by whole segments of the path.
+#[tokio::test]
+async fn the_secret_goes_below_its_own_path_only() {
+    let origin = hello().await;
+    let path = "/v1/chat";
+    let client = Client::under(&policy(&origin, path)).to(&origin).variable("CORP_KEY", SECRET).build();
+    for path in ["/v1/chat", "/v1/chat/", "/v1/chat/completions?q=QUERY-MARK"] {
+        client.read(ask(&origin.url(path), &[PLACEHOLDER])).await.unwrap();
+    }
+    assert_eq!(origin.ledger().requests.len(), 3);
+    for path in
+        ["/v1/files", "/v1/chatter", "/v1", "/v1/chat/../files", "/v1/chat/%2e%2e/files", "/v1/chat%2ffiles", "/"]
+    {
+        let error = client.read(ask(&origin.url(path), &[PLACEHOLDER])).await.unwrap_err();
+        assert_eq!((error.stage(), error.kind()), (Stage::Credentials, Kind::CredentialDenied), "{path}: {error}");
+    }
+    assert_eq!(origin.ledger().requests.len(), 3);
+}
+
+/// V1: the guest follows a redirect with its placeholders, and with whatever else it put into the headers that carry keys.
+#[tokio::test]
+async fn nothing_of_a_key_follows_a_redirect() {
+    let (origin, elsewhere) = (hello().await, hello().await);
+    let client = Client::under(&policy(&origin, "")).to(&origin).to(&elsewhere).variable("CORP_KEY", SECRET).build();
+    let own = ["authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization", "cookie"];
+    let headers = own.map(|name| (name, "leaked-by-the-guest"));
+    client.read(ask(&elsewhere.url("/"), &headers)).await.unwrap();
+    let seen = elsewhere.ledger().requests.pop().unwrap();
+    assert!(!seen.head.contains("leaked"), "{}", seen.head);
+    assert_eq!(client.read(ask(&elsewhere.url("/"), &[PLACEHOLDER])).await.unwrap_err().stage(), Stage::Credentials);
+}
+
+/// A secret that is not there fails the requests that need it, and no other.
+#[tokio::test]
+async fn a_missing_secret_names_its_variable() {
+    let origin = hello().await;
+    let client = Client::under(&policy(&origin, "")).to(&origin).build();
+    let error = client.read(ask(&origin.url("/"), &[PLACEHOLDER])).await.unwrap_err();
+    assert_says(
+        &error,
+        Stage::Credentials,
+        Kind::SecretMissing,
+        &["`corp`", "CORP_KEY is not set", "hint: set CORP_KEY"],
+    );
+    assert_eq!(origin.ledger().accepted, 0);
+    assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
+}
+
+/// A name that no credential has.
+#[tokio::test]
+async fn an_unknown_credential_names_the_nearest() {
+    let origin = hello().await;
+    let client = Client::under(&policy(&origin, "")).to(&origin).variable("CORP_KEY", SECRET).build();
+    let error = client.read(ask(&origin.url("/"), &[("x-api-key", "seaway-credential:crop")])).await.unwrap_err();
+    assert_says(
+        &error,
+        Stage::Credentials,
+        Kind::CredentialDenied,
+        &["`crop`", "nearest: `corp`", "[credentials.crop]"],
+    );
+}
+
+/// The three places that a secret can come from.
+#[tokio::test]
+async fn a_secret_comes_from_a_variable_a_file_or_the_policy() {
+    let origin = hello().await;
+    for source in ["env = \"CORP_KEY\"", "file = \"key.txt\"", &format!("value = \"{SECRET}\"")] {
+        let policy = format!("[credentials.corp]\n{source}\nurls = [\"{}\"]", origin.url(""));
+        let client =
+            Client::under(&policy).to(&origin).variable("CORP_KEY", SECRET).file("key.txt", format!("{SECRET}\n"));
+        client.build().read(ask(&origin.url("/"), &[PLACEHOLDER])).await.unwrap();
+        assert_eq!(origin.ledger().requests.pop().unwrap().header("authorization"), Some(format!("Bearer {SECRET}")));
+    }
+}
+
+/// A secret that would break the head it is put into is missing, not sent.
+#[tokio::test]
+async fn a_secret_with_a_line_break_is_never_sent() {
+    let origin = hello().await;
+    let client = Client::under(&policy(&origin, "")).to(&origin).variable("CORP_KEY", &format!("{SECRET}\r\nx: y"));
+    let error = client.build().read(ask(&origin.url("/"), &[PLACEHOLDER])).await.unwrap_err();
+    assert_eq!((error.stage(), error.kind()), (Stage::Credentials, Kind::SecretMissing));
+    assert_eq!(origin.ledger().accepted, 0);
+}
+
+/// A placeholder in the URI or the body is not one: the session puts secrets into headers only.
+#[tokio::test]
+async fn a_placeholder_outside_the_headers_is_never_filled() {
+    let origin = hello().await;
+    let client = Client::under(&policy(&origin, "")).to(&origin).variable("CORP_KEY", SECRET).build();
+    let url = origin.url("/?key=seaway-credential:corp");
+    assert_eq!(client.get(&url).await.unwrap_err().kind(), Kind::CredentialDenied);
+    client.post(&origin.url("/"), "seaway-credential:corp").await.unwrap();
+    assert_eq!(origin.ledger().requests.pop().unwrap().body, Bytes::from_static(b"seaway-credential:corp"));
+}
+
+/// V2: a run through successes and failures of every stage, with all logs on, shows no secret anywhere.
+#[tokio::test]
+async fn no_secret_shows_in_logs_errors_records_or_debug() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let origin = Origin::plain(|request: &Request| match request.target.as_str() {
+        "/v1/reset" => Answer::none().then(Then::Reset),
+        "/v1/cut" => Answer::raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").then(Then::Close),
+        "/v1/garbage" => Answer::raw("SSH-2.0-OpenSSH\r\n\r\n").then(Then::Close),
+        _ => Answer::ok("hello"),
+    });
+    let origin = origin.await;
+    let client = Client::under(&policy(&origin, "/v1")).to(&origin).variable("CORP_KEY", SECRET).build();
+    let record = Record::new();
+    for path in ["/v1/ok", "/v1/reset", "/v1/cut", "/v1/garbage", "/v2/denied", "/v1/ok?q=QUERY-MARK"] {
+        let own = [PLACEHOLDER, ("x-api-key", "HEADER-MARK"), ("x-mark", "HEADER-MARK")];
+        let call = Call { record: record.clone(), ..Call::default() };
+        // Errors are searched by the client itself.
+        if let Ok(answer) = client.call(ask(&origin.url(path), &own), call).await {
+            drop(seaway_tests::client::collect(answer.into_body()).await);
+        }
+    }
+    let shown = format!("{:?} {:?} {:?} {}", client.session, client.figures(), record.timings(), log.text());
+    assert!(log.text().contains("key that the guest set itself"), "the log was not listened to: {}", log.text());
+    for mark in seaway_tests::error::MARKS {
+        assert!(!shown.contains(mark), "`{mark}` shows in {shown}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! All tests that need more than one crate: the session's nine words against real peers, then the component and the
+//! binary. One file a word, in path order.
+
+#[cfg(test)]
+mod egress;
+#[cfg(test)]
+mod credentials;
+#[cfg(test)]
+mod pool;
+#[cfg(test)]
+mod dns;
+#[cfg(test)]
+mod tcp;
+#[cfg(test)]
+mod proxy;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod wire;
+#[cfg(test)]
+mod body;

@@ -1,0 +1,102 @@
+//! `tcp`: connecting, and what a peer says that cannot be connected to.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use seaway_session::{Kind, Stage, Timeouts};
+use seaway_tests::answer::Answer;
+use seaway_tests::client::{Client, get};
+use seaway_tests::error::assert_says;
+use seaway_tests::kernel;
+use seaway_tests::origin::Origin;
+use socket2::{Domain, Socket, Type};
+use tokio::time::Instant;
+
+/// A listener whose queue is full: the kernel drops every SYN that comes (tcp(7), tcp_abort_on_overflow).
+struct BlackHole {
+    port: u16,
+    _sockets: Vec<Socket>,
+}
+
+impl BlackHole {
+    fn new() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut sockets = vec![listener];
+        for _ in 0..3 {
+            let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            filler.set_nonblocking(true).unwrap();
+            drop(filler.connect(&address));
+            sockets.push(filler);
+        }
+        Self { port: address.as_socket().unwrap().port(), _sockets: sockets }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+/// A closed port.
+#[tokio::test]
+async fn a_closed_port_says_refused_and_where() {
+    let origin = Origin::plain(|_: &_| Answer::ok("")).await;
+    let (url, port) = (origin.url(""), origin.port());
+    drop(origin);
+    let error = Client::under("").destination(&url).build().get(&url).await.unwrap_err();
+    let address = format!("127.0.0.1:{port} refused the connection");
+    assert_says(&error, Stage::Tcp, Kind::ConnectionRefused, &[&address, &url, "after"]);
+    assert!(!error.request_sent());
+}
+
+/// T1: nobody answers the SYN.
+#[tokio::test]
+async fn connecting_ends_at_tcp_timeout() {
+    let hole = BlackHole::new();
+    let client = Client::under("[tcp]\ntimeout = \"300ms\"").destination(&hole.url()).build();
+    let start = Instant::now();
+    let error = client.get(&hole.url()).await.unwrap_err();
+    assert_says(&error, Stage::Tcp, Kind::ConnectTimeout, &["`tcp.timeout`", &hole.url()]);
+    assert!(start.elapsed() >= Duration::from_millis(300) && start.elapsed() < Duration::from_secs(10));
+    client.settles(0, 0).await;
+}
+
+/// T9: the guest's own deadline wins where it is shorter, and loses where it is longer.
+#[tokio::test]
+async fn the_shorter_connect_deadline_wins() {
+    let hole = BlackHole::new();
+    for (policy, caller, word) in [("20s", 200, "`connect-timeout` of 200ms"), ("200ms", 20_000, "`tcp.timeout`")] {
+        let client = Client::under(&format!("[tcp]\ntimeout = \"{policy}\"")).destination(&hole.url()).build();
+        let timeouts = Timeouts { connect: Some(Duration::from_millis(caller)), ..Timeouts::default() };
+        let start = Instant::now();
+        let error = client.within(get(&hole.url()), timeouts).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::ConnectTimeout, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(start.elapsed() >= Duration::from_millis(200) && start.elapsed() < Duration::from_secs(10));
+    }
+}
+
+/// `total` covers connecting, and a request that gave up leaves its place to the next.
+#[tokio::test]
+async fn total_covers_connecting() {
+    let hole = BlackHole::new();
+    let client = Client::under("total = \"200ms\"\n[tcp]\ntimeout = \"400ms\"").destination(&hole.url()).build();
+    let error = client.get(&hole.url()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::TotalTimeout, "{error}");
+    assert!(error.to_string().contains("`total` of 200ms passed"), "{error}");
+    // The opening outlives the request, and no longer than its own deadline.
+    client.settles(0, 0).await;
+}
+
+/// D5: a name with several addresses is reached if one of them answers.
+#[tokio::test]
+async fn one_good_address_is_enough() {
+    // `localhost` is ::1 too on many machines; the origin listens on 127.0.0.1 alone.
+    let origin = Origin::plain(|_: &_| Answer::ok("hello")).await;
+    let client = Client::under("[pool]\nlimit = 1").to(&origin).build();
+    assert_eq!(client.get(&origin.at("localhost", "/")).await.unwrap().body, "hello");
+    client.settles(1, 1).await;
+    assert_eq!(kernel::sockets_to(origin.port()), 1);
+}
