@@ -103,8 +103,8 @@ struct Inner {
     ended: bool,
 }
 
-/// What a waiter gets in the end.
-type Handed = Result<Box<Connection>, Error>;
+/// What a waiter gets in the end: a connection, or why there is none, with what trying took.
+type Handed = Result<Box<Connection>, (Error, Option<Box<Timings>>)>;
 
 /// A request in the queue.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ pub(crate) struct Connection {
     /// How long it is kept idle.
     idle_life: Duration,
     /// What opening it took, until its first user has taken it.
-    opening: Option<Timings>,
+    opening: Option<Box<Timings>>,
     /// Its end tells the connection's task that nobody wants it any more.
     _wanted: oneshot::Sender<Infallible>,
 }
@@ -150,7 +150,10 @@ impl Pool {
         loop {
             let connection = match self.shared.take_idle(route) {
                 Some(connection) => connection,
-                None => self.wait(snapshot, route).await?,
+                None => self.wait(snapshot, route).await.map_err(|(error, opening)| {
+                    exchange.record.update(|timings| opening.iter().for_each(|opening| timings.adopt(opening)));
+                    error
+                })?,
             };
             let mut lease = Lease { connection: Some(connection), shared: Arc::clone(&self.shared), reused: true };
             let opening = lease.connection.as_mut().and_then(|connection| connection.opening.take());
@@ -182,7 +185,7 @@ impl Pool {
         (figures.open, figures.idle, figures.waiting, figures.evicted) = (open, idle, waiting, evicted);
     }
 
-    async fn wait(&self, snapshot: &Arc<Snapshot>, route: &Arc<Route>) -> Result<Box<Connection>, Error> {
+    async fn wait(&self, snapshot: &Arc<Snapshot>, route: &Arc<Route>) -> Handed {
         let (hand, mut handed) = oneshot::channel();
         let waiter =
             Waiter { snapshot: Arc::clone(snapshot), runtime: Handle::current(), hand: Mutex::new(Some(hand)) };
@@ -191,13 +194,13 @@ impl Pool {
         let Place::Waits(id) = place else {
             let message =
                 format!("`pool.max_waiters` of {} requests are waiting already", snapshot.policy.pool.max_waiters);
-            return Err(Error::new(Stage::Pool, Kind::ConnectionLimit, message)
-                .with_hint("raise `pool.limit`, `pool.limit_per_host` or `pool.max_waiters`"));
+            let error = Error::new(Stage::Pool, Kind::ConnectionLimit, message);
+            return Err((error.with_hint("raise `pool.limit`, `pool.limit_per_host` or `pool.max_waiters`"), None));
         };
         let waiting = Waiting { shared: &self.shared, route, id, handed: &mut handed };
         let result = (&mut *waiting.handed).await;
         std::mem::forget(waiting);
-        result.unwrap_or_else(|_| Err(Error::new(Stage::Pool, Kind::Unavailable, "the session has ended")))
+        result.unwrap_or_else(|_| Err((ended(), None)))
     }
 }
 
@@ -321,19 +324,23 @@ impl Opening {
         });
     }
 
-    fn failed(&mut self, error: Error) {
+    fn failed(&mut self, error: Error, took: Option<Box<Timings>>) {
         let Some(route) = self.route.take() else { return };
         let waiter = self.shared.change(|inner, _| inner.machine.failed(&route));
         if let Some(waiter) = waiter {
-            waiter.give(Err(error));
+            waiter.give(Err((error, took)));
         }
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.failed(Error::new(Stage::Pool, Kind::Unavailable, "opening the connection was given up"));
+        self.failed(Error::new(Stage::Pool, Kind::Unavailable, "opening the connection was given up"), None);
     }
+}
+
+fn ended() -> Error {
+    Error::new(Stage::Pool, Kind::Unavailable, "the session has ended")
 }
 
 /// The task of one connection: opens it, hands it over, and moves its bytes until it closes.
@@ -351,19 +358,19 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
     let mut alive = shared.alive.clone();
     drop(shared);
     let opened = tokio::select! {
-        _ = alive.changed() => Err(Error::new(Stage::Pool, Kind::Unavailable, "the session has ended")),
+        _ = alive.changed() => Err(ended()),
         opened = crate::open(&waiter.snapshot, &route, &exchange, slot) => opened,
     };
     let (wanted, unwanted) = oneshot::channel();
     let driver = match opened {
         Ok(crate::Opened { slot, sender, driver }) => {
             let idle_life = waiter.snapshot.policy.pool.keepalive.0;
-            let opening_took = exchange.record.timings();
+            let opening_took = exchange.record.timings().map(Box::new);
             let connection = Connection { route, slot, sender, idle_life, opening: opening_took, _wanted: wanted };
             opening.succeeded(Box::new(connection));
             driver
         }
-        Err(error) => return opening.failed(error),
+        Err(error) => return opening.failed(error, exchange.record.timings().map(Box::new)),
     };
     let cleanup = waiter.snapshot.policy.pool.cleanup_closed;
     drop((opening, waiter, exchange, alive));
