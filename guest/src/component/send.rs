@@ -119,8 +119,12 @@ impl Answer {
         let (bytes, trailers) = Response::consume_body(response, result);
         let body = Body { bytes, trailers: Some(trailers), coding: Coding::Identity, _read: read };
         let mut answer = Self { status, headers, body };
-        let encoding = answer.headers.get("content-encoding").pop();
-        answer.body.coding = Coding::of(encoding.as_deref().and_then(|encoding| std::str::from_utf8(encoding).ok()))?;
+        if answer.headers.has("content-encoding") {
+            let encoding = answer.headers.get("content-encoding").pop();
+            let coding = Coding::of(encoding.as_deref().and_then(|encoding| std::str::from_utf8(encoding).ok()));
+            // A refusal is read as far as it can be: its status says the most.
+            answer.body.coding = if status == 200 { coding? } else { coding.unwrap_or(Coding::Identity) };
+        }
         Ok(answer)
     }
 
