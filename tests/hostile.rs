@@ -4,7 +4,6 @@
 //! an error, which reaches the test as it is.
 #![cfg(target_family = "wasm")]
 
-#[expect(unsafe_code, missing_docs, reason = "generated code")]
 mod generated {
     wit_bindgen::generate!({ path: "../wit", world: "completer", generate_all });
 }
@@ -54,12 +53,10 @@ impl Guest for Hostile {
 }
 
 impl handler::Guest for Hostile {
-    async fn handle(_request: Request2) -> Result<Response, ErrorCode> {
+    async fn handle(_request: Outgoing) -> Result<Response, ErrorCode> {
         Err(ErrorCode::InternalError(Some("two\nlines\r\nof talk".to_owned())))
     }
 }
-
-type Request2 = Outgoing;
 
 fn said(message: String) -> Error {
     Error {
@@ -108,16 +105,8 @@ async fn act(model: &str) -> String {
 async fn fetch(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let fields: Vec<(String, Vec<u8>)> = [
-        ("authorization", "Bearer seaway-credential:test"),
-        ("x-api-key", "the guest's own"),
-        ("connection", "x-nominated"),
-        ("x-nominated", "1"),
-    ]
-    .into_iter()
-    .filter(|(name, _)| *name != "connection")
-    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
-    .collect();
+    let fields = [("authorization", "Bearer seaway-credential:test"), ("x-api-key", "the guest's own")];
+    let fields = fields.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
     let fields = match Fields::from_list(&fields) {
         Ok(fields) => fields,
         Err(error) => return format!("fields: {error:?}"),

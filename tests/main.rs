@@ -19,3 +19,7 @@ mod tls;
 mod wire;
 #[cfg(test)]
 mod body;
+#[cfg(test)]
+mod completion;
+#[cfg(test)]
+mod cli;

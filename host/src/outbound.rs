@@ -16,11 +16,25 @@ use crate::runtime::CallRecord;
 pub(crate) struct Outbound {
     session: Session,
     record: CallRecord,
+    /// True where the benchmark compares with wasmtime's own sender.
+    #[cfg(feature = "default-sender")]
+    default_sender: bool,
 }
 
 impl Outbound {
     pub(crate) fn new(session: Session) -> Self {
-        Self { session, record: CallRecord::new() }
+        Self {
+            session,
+            record: CallRecord::new(),
+            #[cfg(feature = "default-sender")]
+            default_sender: false,
+        }
+    }
+
+    /// For the benchmark: whether requests leave by wasmtime's own sender.
+    #[cfg(feature = "default-sender")]
+    pub(crate) fn by_default_sender(self, default_sender: bool) -> Self {
+        Self { default_sender, ..self }
     }
 
     /// Starts a call: what its requests take goes to `record`.
@@ -49,6 +63,13 @@ impl WasiHttpHooks for Outbound {
         options: Option<RequestOptions>,
         _transmitted: Finished,
     ) -> Box<dyn Future<Output = Answer> + Send> {
+        #[cfg(feature = "default-sender")]
+        if self.default_sender {
+            return Box::new(async move {
+                let (answer, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
+                Ok((answer.map(http_body_util::BodyExt::boxed_unsync), Box::new(io) as Finished))
+            });
+        }
         let session = self.session.clone();
         let record = self.record.clone();
         Box::new(async move {

@@ -15,6 +15,10 @@ pub mod kernel;
 pub mod nginx;
 pub mod client;
 pub mod error;
+pub mod provider;
+pub mod cargo;
+pub mod host;
+pub mod program;
 
 use std::time::Duration;
 

@@ -44,7 +44,7 @@ pub trait Dialect: Sync {
 }
 
 /// Reads the events of one streamed answer.
-pub trait Decoder {
+pub trait Decoder: Send {
     /// Adds what an event says to `deltas`.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub struct Event<'a> {
 pub const MAX_EVENT: usize = 32 << 20;
 
 /// Takes the events out of bytes.
-pub trait Framing {
+pub trait Framing: Send {
     /// Takes more bytes, and hands over the events that they complete.
     ///
     /// # Errors

@@ -40,11 +40,14 @@ pub(crate) struct State {
 impl State {
     /// The guest has its configuration in one variable, and neither network nor files.
     fn new(shared: &Instances) -> Self {
+        let outbound = Outbound::new(shared.session.clone());
+        #[cfg(feature = "default-sender")]
+        let outbound = outbound.by_default_sender(shared.default_sender.load(Ordering::Relaxed));
         Self {
             table: ResourceTable::new(),
             wasi: WasiCtxBuilder::new().env("SEAWAY_MODELS", &shared.models).stderr(Log::default()).build(),
             http: WasiHttpCtx::new(),
-            outbound: Outbound::new(shared.session.clone()),
+            outbound,
             meter: Meter::new(&shared.limits),
         }
     }
@@ -72,6 +75,8 @@ pub(crate) struct Instances {
     idle: Mutex<Vec<Instance>>,
     seats: Arc<Semaphore>,
     waiting: AtomicUsize,
+    #[cfg(feature = "default-sender")]
+    pub(crate) default_sender: std::sync::atomic::AtomicBool,
 }
 
 struct Instance {
@@ -91,6 +96,8 @@ impl Instances {
             idle: Mutex::new(Vec::new()),
             seats: Arc::new(Semaphore::new(limits.calls.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
+            #[cfg(feature = "default-sender")]
+            default_sender: std::sync::atomic::AtomicBool::new(false),
             limits,
         })
     }

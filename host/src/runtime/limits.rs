@@ -42,11 +42,11 @@ impl Limits {
         self.cpu.map_or(u64::MAX, |cpu| u64::try_from(cpu.as_nanos().div_ceil(tick)).unwrap_or(u64::MAX).max(1))
     }
 
-    /// The memory that a call with `body` bytes of input needs, as a lower bound: the guest holds the bytes, what it
-    /// parsed from them and what it writes from that, beside a few MiB of its own.
-    pub(crate) fn needed(body: u64) -> u64 {
+    /// The memory that a call with `body` bytes of input needs, as a lower bound: the guest holds them `copies` times,
+    /// beside a few MiB of its own.
+    pub(crate) fn needed(body: u64, copies: u64) -> u64 {
         const OWN: u64 = 4 << 20;
-        body.saturating_mul(3).saturating_add(OWN)
+        body.saturating_mul(copies).saturating_add(OWN)
     }
 }
 

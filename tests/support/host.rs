@@ -1,0 +1,112 @@
+//! The component over a session, as an embedder has it: one provider, `test`, at a recording origin.
+
+use std::sync::{Mutex, PoisonError};
+
+use seaway::config::Config;
+use seaway::runtime::{Runtime, Source, StartError, types};
+use seaway_session::{Environment, Session};
+
+use crate::cargo;
+use crate::error::SECRET;
+use crate::folder::Folder;
+use crate::origin::Origin;
+
+/// A runtime with its session.
+#[derive(Debug)]
+pub struct Host {
+    /// The component.
+    pub runtime: Runtime,
+    /// The session beneath it.
+    pub session: Session,
+    _folder: Folder,
+}
+
+/// Components are compiled one at a time: the first compiles, the others find its work in wasmtime's cache.
+static COMPILING: Mutex<()> = Mutex::new(());
+
+impl Host {
+    /// The built-in component. `more` stands at the top of the file, before the provider.
+    #[must_use]
+    pub fn of(origin: &Origin, more: &str) -> Self {
+        Self::running(&Source::Embedded, origin, more).expect("the embedded component starts")
+    }
+
+    /// The hostile component.
+    #[must_use]
+    pub fn hostile(origin: &Origin, more: &str) -> Self {
+        Self::running(&Source::File(cargo::hostile().to_owned()), origin, more).expect("the hostile component starts")
+    }
+
+    /// Any component.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn running(source: &Source, origin: &Origin, more: &str) -> Result<Self, StartError> {
+        let folder = Folder::new();
+        let environment: Environment = [("TEST_KEY".to_owned(), SECRET.to_owned())].into_iter().collect();
+        let text = format!("{more}\n{}", file(origin));
+        let config = Config::parse(&folder.path().join("seaway.toml"), &text, &environment)
+            .unwrap_or_else(|error| panic!("the test's own file is refused: {error}"));
+        let session = Session::new(config.policy.clone(), &environment, config.destinations.clone());
+        let session = session.unwrap_or_else(|error| panic!("the test's own policy is refused: {error}"));
+        let _one = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = Runtime::new(config.limits.clone(), source, session.clone(), config.models())?;
+        Ok(Self { runtime, session, _folder: folder })
+    }
+}
+
+/// The sections of a file that make an origin the provider `test`, whose key is in `TEST_KEY`.
+#[must_use]
+pub fn file(origin: &Origin) -> String {
+    let base = origin.url("/v1");
+    format!(
+        "[providers.test]\ndialect = \"openai\"\nbase_url = \"{base}\"\n\
+         [credentials.test]\nenv = \"TEST_KEY\"\nurls = [\"{base}\"]\n"
+    )
+}
+
+/// A prompt of one message.
+#[must_use]
+pub fn prompt(model: &str, text: &str) -> types::Request {
+    let part = types::Part::Text(types::TextPart { text: text.to_owned(), cache_control: None });
+    types::Request {
+        model: model.to_owned(),
+        messages: vec![types::Message::User(types::UserMessage { parts: vec![part], name: None })],
+        sampling: types::Sampling {
+            temperature: None,
+            top_p: None,
+            top_k: None,
+            presence_penalty: None,
+            frequency_penalty: None,
+            logit_bias: Vec::new(),
+            seed: None,
+            stop: Vec::new(),
+        },
+        max_tokens: None,
+        n: None,
+        response_format: None,
+        tools: Vec::new(),
+        tool_choice: None,
+        parallel_tool_calls: None,
+        reasoning: None,
+        verbosity: None,
+        logprobs: None,
+        top_logprobs: None,
+        stream_options: None,
+        modalities: Vec::new(),
+        audio: None,
+        prediction: Vec::new(),
+        web_search: None,
+        service_tier: None,
+        user: None,
+        safety_identifier: None,
+        prompt_cache_key: None,
+        prompt_cache_retention: None,
+        store: None,
+        metadata: Vec::new(),
+        extra_json: None,
+        extra_headers: Vec::new(),
+        base_url: None,
+        drop_unsupported: false,
+    }
+}
