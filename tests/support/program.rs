@@ -95,8 +95,7 @@ impl Program {
 
 impl Said {
     /// Asserts that it failed with this code, printed nothing on standard output, and said one `error: ` line that holds
-    /// each of `words`, with nothing else but a `hint: ` line, warnings and the component's
-    /// own standard error.
+    /// each of `words`, with nothing else but a `hint: ` line and warnings.
     ///
     /// # Panics
     /// If anything of it is not so.
@@ -110,8 +109,7 @@ impl Said {
     /// # Panics
     /// If anything of it is not so.
     pub fn assert_one_error(&self, words: &[&str]) {
-        // What a component writes to its own standard error is the log's, and shown by default.
-        let talk = |line: &&str| !line.starts_with("warning: ") && !line.starts_with(" WARN seaway::component: ");
+        let talk = |line: &&str| !line.starts_with("warning: ");
         let lines: Vec<_> = self.err.lines().filter(talk).collect();
         assert!(lines.first().is_some_and(|line| line.starts_with("error: ")), "{self:?}");
         assert!(

@@ -1,4 +1,4 @@
-//! The component's standard error: each line goes to the log.
+//! The component's standard error: each line goes to the log, at level debug, for it may hold what a prompt said.
 //!
 //! Linked into every instance's WASI context. Invariant: whatever a guest writes, a line of the log stays one line, and
 //! none grows without bound.
@@ -30,7 +30,7 @@ impl Log {
                 line.push(*byte);
             }
             if *byte == b'\n' || line.len() == CHUNK {
-                tracing::warn!(target: "seaway::component", "{}", String::from_utf8_lossy(&line).escape_debug());
+                tracing::debug!(target: "seaway::component", "{}", String::from_utf8_lossy(&line).escape_debug());
                 line.clear();
             }
         }
