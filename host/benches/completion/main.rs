@@ -2,7 +2,8 @@
 //! connection.
 //!
 //! The upstream runs in a process of its own, so that the CPU time of this one is the client's alone. `cargo bench`
-//! prints everything; `cargo bench -- small` only the tables whose name has the word.
+//! prints everything; `cargo bench -- small` only the tables whose name has the word, `cargo bench -- small row=reused`
+//! of those only the rows whose name has the other, which is what a profiler wants to see.
 
 mod measure;
 mod memory;
@@ -14,12 +15,14 @@ fn main() {
     if std::env::args().any(|argument| argument == "--upstream") {
         return upstream::serve();
     }
-    let words: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let (rows, words): (Vec<String>, Vec<String>) = arguments.partition(|argument| argument.starts_with("row="));
+    let row = rows.first().map_or("", |row| &row["row=".len()..]);
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let upstream = upstream::Upstream::start();
     for table in rows::tables() {
         if wanted(table.name) {
-            table.print(&upstream);
+            table.print(&upstream, row);
         }
     }
     if wanted("memory") {

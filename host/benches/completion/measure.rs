@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::upstream::Upstream;
 
@@ -40,11 +41,17 @@ struct Round {
 }
 
 impl Table {
-    pub(crate) fn print(&self, upstream: &Upstream) {
+    fn rows(&self, upstream: &Upstream, word: &str) -> Vec<Row> {
+        let mut rows = (self.rows)(upstream);
+        rows.retain(|row| row.name.contains(word));
+        rows
+    }
+
+    pub(crate) fn print(&self, upstream: &Upstream, word: &str) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let rows = runtime.block_on(async { (self.rows)(upstream) });
-        let allocations = allocations(self, upstream);
+        let rows = runtime.block_on(async { self.rows(upstream, word) });
+        let allocations = allocations(self, upstream, word);
         for callers in self.callers {
             println!("\n{}, {callers} at once: {} calls x {ROUNDS} rounds", self.name, self.calls);
             println!(
@@ -119,10 +126,10 @@ async fn round(call: &Call, calls: usize, callers: usize) -> Round {
 }
 
 /// Allocations of one completion by each row, on connections that are kept, all on one thread.
-fn allocations(table: &Table, upstream: &Upstream) -> Vec<u64> {
+fn allocations(table: &Table, upstream: &Upstream, word: &str) -> Vec<u64> {
     const CALLS: u64 = 50;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let rows = runtime.block_on(async { (table.rows)(upstream) });
+    let rows = runtime.block_on(async { table.rows(upstream, word) });
     let run = |row: &Row| {
         runtime.block_on(async {
             for _ in 0..CALLS {

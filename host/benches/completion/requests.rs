@@ -4,11 +4,13 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+pub(crate) const PROMPT: &str = "Say something in fifty words.";
+
 /// One short message.
 pub(crate) fn small(stream: bool) -> Bytes {
     let mut request = json!({
         "model": "bench",
-        "messages": [{ "role": "user", "content": "Say something in fifty words." }],
+        "messages": [{ "role": "user", "content": PROMPT }],
         "temperature": 0.7,
     });
     if stream {

@@ -9,7 +9,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use seaway::runtime::{CallRecord, Limits, Runtime, Source};
+use seaway::runtime::{CallRecord, Limits, Runtime, Source, types};
 use seaway_guest::api::{self, Chunks};
 use seaway_guest::dialect::{Head, Reader, by_name, fold};
 use seaway_guest::provider::{Table as Models, resolve};
@@ -31,7 +31,8 @@ pub(crate) fn tables() -> Vec<Table> {
             unit: "call",
             rows: |upstream| {
                 let mut rows = whole(upstream, "small", &requests::small(false));
-                rows.push(component("component, fresh instances", upstream, "small", &requests::small(false), 1));
+                rows.push(typed(upstream, "small"));
+                rows.push(component("component, fresh, HTTP export", upstream, "small", &requests::small(false), 1));
                 #[cfg(feature = "default-sender")]
                 rows.push(default_sender(upstream, &requests::small(false)));
                 rows
@@ -65,7 +66,7 @@ pub(crate) fn tables() -> Vec<Table> {
                     bare(upstream, "stream", &body),
                     session(upstream, "stream", &body),
                     native(upstream, "stream", &body, true),
-                    component("component, reused instances", upstream, "stream", &body, 1000),
+                    component("component, reused, HTTP export", upstream, "stream", &body, 1000),
                 ]
             },
         },
@@ -78,7 +79,7 @@ fn whole(upstream: &Upstream, kind: &'static str, body: &Bytes) -> Vec<Row> {
         bare(upstream, kind, body),
         session(upstream, kind, body),
         native(upstream, kind, body, false),
-        component("component, reused instances", upstream, kind, body, 1000),
+        component("component, reused, HTTP export", upstream, kind, body, 1000),
     ]
 }
 
@@ -224,6 +225,21 @@ pub(crate) fn api_request(body: Bytes) -> Request<Bytes> {
 
 fn component(name: &'static str, upstream: &Upstream, kind: &'static str, body: &Bytes, reuse: u32) -> Row {
     in_component(name, runtime(upstream, kind, reuse), body)
+}
+
+/// The component's typed export: no HTTP and no JSON between the caller and the guest.
+fn typed(upstream: &Upstream, kind: &'static str) -> Row {
+    let runtime = runtime(upstream, kind, 1000);
+    let call = move || {
+        let runtime = runtime.clone();
+        async move {
+            let request = types::Request::new("bench", vec![types::Message::user(requests::PROMPT)]);
+            let completion = runtime.complete(request, &CallRecord::new()).await.expect("an answer");
+            assert_eq!(completion.choices.len(), 1);
+        }
+        .boxed()
+    };
+    Row { name: "component, reused, typed export", call: Arc::new(call) }
 }
 
 fn in_component(name: &'static str, runtime: Runtime, body: &Bytes) -> Row {

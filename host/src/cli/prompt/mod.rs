@@ -78,8 +78,6 @@ impl Prompt {
         parts.push(types::Part::Text(text_part(text)));
         let user = types::Message::User(types::UserMessage { parts, name: None });
         types::Request {
-            model,
-            messages: system.into_iter().chain([user]).collect(),
             sampling: types::Sampling {
                 temperature,
                 top_p,
@@ -102,7 +100,7 @@ impl Prompt {
             }),
             tools: tools.into_iter().map(Tool::wit).collect(),
             reasoning: reasoning.map(|(_, effort)| types::Reasoning { effort: Some(effort), budget: None }),
-            ..plain()
+            ..types::Request::new(model, system.into_iter().chain([user]).collect())
         }
     }
 
@@ -143,50 +141,6 @@ impl Prompt {
             body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
         }
         Value::Object(body)
-    }
-}
-
-/// A request that says nothing.
-fn plain() -> types::Request {
-    types::Request {
-        model: String::new(),
-        messages: Vec::new(),
-        sampling: types::Sampling {
-            temperature: None,
-            top_p: None,
-            top_k: None,
-            presence_penalty: None,
-            frequency_penalty: None,
-            logit_bias: Vec::new(),
-            seed: None,
-            stop: Vec::new(),
-        },
-        max_tokens: None,
-        n: None,
-        response_format: None,
-        tools: Vec::new(),
-        tool_choice: None,
-        parallel_tool_calls: None,
-        reasoning: None,
-        verbosity: None,
-        logprobs: None,
-        top_logprobs: None,
-        stream_options: None,
-        modalities: Vec::new(),
-        audio: None,
-        prediction: Vec::new(),
-        web_search: None,
-        service_tier: None,
-        user: None,
-        safety_identifier: None,
-        prompt_cache_key: None,
-        prompt_cache_retention: None,
-        store: None,
-        metadata: Vec::new(),
-        extra_json: None,
-        extra_headers: Vec::new(),
-        base_url: None,
-        drop_unsupported: false,
     }
 }
 
