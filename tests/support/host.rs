@@ -68,45 +68,5 @@ pub fn file(origin: &Origin) -> String {
 /// A prompt of one message.
 #[must_use]
 pub fn prompt(model: &str, text: &str) -> types::Request {
-    let part = types::Part::Text(types::TextPart { text: text.to_owned(), cache_control: None });
-    types::Request {
-        model: model.to_owned(),
-        messages: vec![types::Message::User(types::UserMessage { parts: vec![part], name: None })],
-        sampling: types::Sampling {
-            temperature: None,
-            top_p: None,
-            top_k: None,
-            presence_penalty: None,
-            frequency_penalty: None,
-            logit_bias: Vec::new(),
-            seed: None,
-            stop: Vec::new(),
-        },
-        max_tokens: None,
-        n: None,
-        response_format: None,
-        tools: Vec::new(),
-        tool_choice: None,
-        parallel_tool_calls: None,
-        reasoning: None,
-        verbosity: None,
-        logprobs: None,
-        top_logprobs: None,
-        stream_options: None,
-        modalities: Vec::new(),
-        audio: None,
-        prediction: Vec::new(),
-        web_search: None,
-        service_tier: None,
-        user: None,
-        safety_identifier: None,
-        prompt_cache_key: None,
-        prompt_cache_retention: None,
-        store: None,
-        metadata: Vec::new(),
-        extra_json: None,
-        extra_headers: Vec::new(),
-        base_url: None,
-        drop_unsupported: false,
-    }
+    types::Request::new(model, vec![types::Message::user(text)])
 }

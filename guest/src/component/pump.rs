@@ -35,15 +35,10 @@ impl Pump {
         let mut deltas = Vec::new();
         while deltas.is_empty() && self.failed.is_none() {
             let Some(body) = &mut self.body else { return Ok(None) };
-            let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.clear();
-            let step = match body.read(buffer).await {
-                Ok(Some(bytes)) => {
-                    let pushed = body.decoded(&bytes).and_then(|decoded| self.reader.push(&decoded, &mut deltas));
-                    self.buffer = bytes;
-                    pushed
-                }
-                Ok(None) => {
+            self.buffer.clear();
+            let step = match body.read(&mut self.buffer).await {
+                Ok(true) => body.decoded(&self.buffer).and_then(|decoded| self.reader.push(&decoded, &mut deltas)),
+                Ok(false) => {
                     let rest = body.rest().and_then(|rest| self.reader.push(&rest, &mut deltas));
                     let ended = rest.and_then(|()| self.reader.end(&mut deltas));
                     self.body = None;

@@ -98,7 +98,7 @@ async fn transmit(exchange: Exchange) -> Result<Response, ErrorCode> {
 /// An answer whose head has come.
 pub(super) struct Answer {
     status: u16,
-    headers: Fields,
+    headers: Vec<(String, Vec<u8>)>,
     pub(super) body: Body,
 }
 
@@ -106,6 +106,9 @@ pub(super) struct Answer {
 pub(super) struct Body {
     bytes: StreamReader<u8>,
     trailers: Option<FutureReader<Result<Option<Trailers>, ErrorCode>>>,
+    /// How many bytes are still to come, where the head says it: then neither another read nor the trailers have to tell
+    /// that the end is a good one.
+    left: Option<u64>,
     coding: Coding,
     /// Dropped last: it tells the host that all went well.
     _read: FutureWriter<Result<(), ErrorCode>>,
@@ -117,15 +120,15 @@ impl Answer {
         let headers = response.get_headers();
         let (read, result) = wit_future::new::<Result<(), ErrorCode>>(|| Ok(()));
         let (bytes, trailers) = Response::consume_body(response, result);
-        let body = Body { bytes, trailers: Some(trailers), coding: Coding::Identity, _read: read };
-        let mut answer = Self { status, headers, body };
-        if answer.headers.has("content-encoding") {
-            let encoding = answer.headers.get("content-encoding").pop();
-            let coding = Coding::of(encoding.as_deref().and_then(|encoding| std::str::from_utf8(encoding).ok()));
-            // A refusal is read as far as it can be: its status says the most.
-            answer.body.coding = if status == 200 { coding? } else { coding.unwrap_or(Coding::Identity) };
-        }
-        Ok(answer)
+        // All fields in one crossing.
+        let headers = headers.copy_all();
+        let field = |name: &str| {
+            let found = headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+        };
+        let coding = Coding::of(field("content-encoding"))?;
+        let left = field("content-length").and_then(|length| length.parse().ok());
+        Ok(Self { status, headers, body: Body { bytes, trailers: Some(trailers), left, coding, _read: read } })
     }
 
     /// The whole body.
@@ -135,7 +138,7 @@ impl Answer {
 
     /// The head and as much of the body as an error message needs.
     async fn refusal(self) -> Result<(Head, Vec<u8>), Error> {
-        let head = Head { status: self.status, headers: self.headers.copy_all() };
+        let head = Head { status: self.status, headers: self.headers };
         // A body that is cut off, or longer than any message, does not change what the status says.
         let body = self.body.whole(1 << 20).await.unwrap_or_default();
         Ok((head, body))
@@ -143,38 +146,41 @@ impl Answer {
 }
 
 impl Body {
-    /// One read. `None` at the end, if it is a good one.
-    pub(super) async fn read(&mut self, buffer: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
-        let (result, buffer) = self.bytes.read(buffer).await;
+    /// One read, added to the buffer, which has room. False at the end, if it is a good one.
+    pub(super) async fn read(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Error> {
+        if self.left == Some(0) {
+            return Ok(false);
+        }
+        let (result, read) = self.bytes.read(std::mem::take(buffer)).await;
+        *buffer = read;
         match result {
-            StreamResult::Complete(_) => Ok(Some(buffer)),
+            StreamResult::Complete(count) => {
+                self.left = self.left.map(|left| left.saturating_sub(count as u64));
+                Ok(true)
+            }
             StreamResult::Dropped | StreamResult::Cancelled => {
                 if let Some(trailers) = self.trailers.take() {
                     trailers.await.map_err(|code| code::error(&code))?;
                 }
-                Ok(None)
+                Ok(false)
             }
         }
     }
 
     async fn whole(mut self, most: usize) -> Result<Vec<u8>, Error> {
-        let mut whole = Vec::with_capacity(READ);
+        // As much as is announced, in reason; what is announced is not to be believed with memory.
+        let announced = self.left.map_or(READ, |left| usize::try_from(left).unwrap_or(READ));
+        let mut whole = Vec::with_capacity(announced.clamp(READ, 1 << 20));
         loop {
-            if whole.len() == whole.capacity() && whole.try_reserve(whole.len()).is_err() || whole.len() > most {
+            if whole.len() > most || whole.len() == whole.capacity() && whole.try_reserve(whole.len()).is_err() {
                 return Err(Error::new(
                     ErrorKind::Provider,
                     format!("the answer is longer than {} bytes", whole.len()),
                 ));
             }
-            // The buffer comes back with what it held: on the way to the end it is the answer.
-            let (result, buffer) = self.bytes.read(whole).await;
-            whole = buffer;
-            if !matches!(result, StreamResult::Complete(_)) {
+            if !self.read(&mut whole).await? {
                 break;
             }
-        }
-        if let Some(trailers) = self.trailers.take() {
-            trailers.await.map_err(|code| code::error(&code))?;
         }
         if matches!(self.coding, Coding::Identity) {
             return Ok(whole);

@@ -12,7 +12,7 @@ wasmtime::component::bindgen!({
     },
 });
 
-use seaway::completion::types::{Instructions, Message, Part, Request, Sampling, TextPart, UserMessage};
+use self::seaway::completion::types::{Instructions, Message, Part, Request, Sampling, TextPart, UserMessage};
 
 impl Request {
     /// A request that leaves everything but the model and the conversation to the provider.

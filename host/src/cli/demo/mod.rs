@@ -108,7 +108,6 @@ async fn show(arguments: &Arguments) -> Result<(), Failure> {
 /// What one run took.
 struct Run {
     figures: Figures,
-    wall: Duration,
     reused_instances: usize,
     first: String,
 }
@@ -142,7 +141,6 @@ async fn work(
     }
     Ok(Run {
         figures: session.figures(),
-        wall: began.elapsed(),
         reused_instances: records.iter().filter(|record| record.reused()).count(),
         first: records.first().map(waterfall::draw).unwrap_or_default(),
     })
@@ -223,8 +221,7 @@ fn compare(pooled: &Run, single: &Run) -> Result<(), Failure> {
     }
     let opening =
         |figures: &Figures| milliseconds([Stage::Tcp, Stage::Tls].map(|stage| figures.stage(stage).time).iter().sum());
-    row("opening connections, all", &opening(&pooled.figures), &opening(&single.figures))?;
-    row("wall clock", &milliseconds(pooled.wall), &milliseconds(single.wall))
+    row("opening connections, all", &opening(&pooled.figures), &opening(&single.figures))
 }
 
 /// The demo's certificate authority as the file that `tls.ca` wants; removed with it.
