@@ -36,7 +36,7 @@ impl Engine {
             Err(error) => {
                 tracing::warn!(
                     "the memory of {} calls cannot be reserved ({error:#}): instances are allocated on demand, which is \
-                     slower; a smaller `runtime.calls` or `runtime.memory` would fit",
+                     slower; a smaller `runtime.calls` would fit",
                     limits.calls
                 );
                 wasmtime::Engine::new(&config(limits, false)?).map_err(StartError::engine)?
