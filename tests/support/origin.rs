@@ -140,7 +140,8 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
             },
             Some(_ended) = connections.join_next() => continue,
         };
-        let sockets = kernel::sockets_to(port);
+        let known = server.books.borrow().kernel_peak;
+        let sockets = kernel::peak_to(port, known);
         let mut number = 0;
         server.books.send_modify(|ledger| {
             number = ledger.accepted;

@@ -7,6 +7,7 @@
 //! descriptor has closed. A [`Lease`] is a connection in use: it lives in the answer's body and is given back at its end.
 
 mod state;
+mod token;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -22,11 +23,12 @@ use tokio::time::{Instant, timeout};
 use crate::error::{Error, Kind};
 use crate::monitor::{Counters, Exchange, Figures, Record, Timings};
 use crate::policy::units::Period;
-use crate::route::{HostPort, Origin, Route};
+use crate::route::{HostPort, Route};
 use crate::stage::Stage;
 use crate::{Snapshot, wire};
 pub(crate) use state::SlotId;
 use state::{Counts, Limits, Place, State, WaiterId};
+pub(crate) use token::{Lease, Slot};
 
 /// `[pool]`: how many connections, for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -410,98 +412,6 @@ async fn reap(shared: Weak<Shared>, reminder: Arc<Notify>) {
         match next {
             Some(next) => drop(tokio::time::timeout_at(next, reminder.notified()).await),
             None => reminder.notified().await,
-        }
-    }
-}
-
-/// An open socket's place in the limits, given back when it is dropped: after the descriptor has closed.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    shared: Arc<Shared>,
-    route: Arc<Route>,
-    id: SlotId,
-    reset: Arc<AtomicBool>,
-}
-
-impl Slot {
-    pub(crate) fn id(&self) -> SlotId {
-        self.id
-    }
-
-    /// Where one more socket for the same connection would come from.
-    pub(crate) fn room(&self) -> Room {
-        let Self { shared, route, reset, .. } = self;
-        Room { shared: Arc::clone(shared), route: Arc::clone(route), reset: Arc::clone(reset) }
-    }
-
-    /// True if the socket is to be reset when it closes.
-    pub(crate) fn resets(&self) -> bool {
-        self.reset.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.shared.change(|inner, actions| inner.machine.closed(self.id, actions));
-    }
-}
-
-/// Room for more sockets of a connection that is being opened.
-pub(crate) struct Room {
-    shared: Arc<Shared>,
-    route: Arc<Route>,
-    reset: Arc<AtomicBool>,
-}
-
-impl Room {
-    /// One more socket, if there is room that nobody waits for.
-    pub(crate) fn extra(&self) -> Option<Slot> {
-        let Self { shared, route, reset } = self;
-        let id = shared.lock().machine.extra(route)?;
-        Some(Slot { shared: Arc::clone(shared), route: Arc::clone(route), id, reset: Arc::clone(reset) })
-    }
-}
-
-/// A connection in use. Dropping it closes the connection; [`Lease::finish`] keeps it.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    /// Absent once it has been given back.
-    connection: Option<Box<Connection>>,
-    shared: Arc<Shared>,
-    /// True if an earlier exchange has used the connection.
-    pub(crate) reused: bool,
-}
-
-impl Lease {
-    pub(crate) fn sender(&mut self) -> Result<&mut wire::Sender, Error> {
-        let gone = || Error::new(Stage::Pool, Kind::Terminated, "the connection has been given back");
-        self.connection.as_mut().map(|connection| &mut connection.sender).ok_or_else(gone)
-    }
-
-    /// Where the connection leads; absent once it has been given back.
-    pub(crate) fn origin(&self) -> Option<&Origin> {
-        self.connection.as_ref().map(|connection| connection.route.origin())
-    }
-
-    /// The server keeps idle connections for this long only.
-    pub(crate) fn shorten_idle_life(&mut self, life: Duration) {
-        if let Some(connection) = &mut self.connection {
-            connection.idle_life = connection.idle_life.min(life);
-        }
-    }
-
-    /// Gives a healthy connection back.
-    pub(crate) fn finish(mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.shared.give_back(connection);
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.shared.change(|inner, actions| inner.machine.discard(connection.slot, connection, actions));
         }
     }
 }

@@ -1,0 +1,107 @@
+//! The two tokens: a [`Slot`] is an open socket, a [`Lease`] is a connection in use.
+//!
+//! A slot lives in the I/O object, a lease in the answer's body; each gives back what it stands for when it is dropped,
+//! whichever way its owner ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::state::SlotId;
+use super::{Connection, Shared};
+use crate::error::{Error, Kind};
+use crate::route::{Origin, Route};
+use crate::stage::Stage;
+use crate::wire;
+
+/// An open socket's place in the limits, given back when it is dropped: after the descriptor has closed.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(super) shared: Arc<Shared>,
+    pub(super) route: Arc<Route>,
+    pub(super) id: SlotId,
+    pub(super) reset: Arc<AtomicBool>,
+}
+
+impl Slot {
+    pub(crate) fn id(&self) -> SlotId {
+        self.id
+    }
+
+    /// Where one more socket for the same connection would come from.
+    pub(crate) fn room(&self) -> Room {
+        let Self { shared, route, reset, .. } = self;
+        Room { shared: Arc::clone(shared), route: Arc::clone(route), reset: Arc::clone(reset) }
+    }
+
+    /// True if the socket is to be reset when it closes.
+    pub(crate) fn resets(&self) -> bool {
+        self.reset.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.shared.change(|inner, actions| inner.machine.closed(self.id, actions));
+    }
+}
+
+/// Room for more sockets of a connection that is being opened.
+pub(crate) struct Room {
+    shared: Arc<Shared>,
+    route: Arc<Route>,
+    reset: Arc<AtomicBool>,
+}
+
+impl Room {
+    /// One more socket, if there is room that nobody waits for.
+    pub(crate) fn extra(&self) -> Option<Slot> {
+        let Self { shared, route, reset } = self;
+        let id = shared.lock().machine.extra(route)?;
+        Some(Slot { shared: Arc::clone(shared), route: Arc::clone(route), id, reset: Arc::clone(reset) })
+    }
+}
+
+/// A connection in use. Dropping it closes the connection; [`Lease::finish`] keeps it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// Absent once it has been given back.
+    pub(super) connection: Option<Box<Connection>>,
+    pub(super) shared: Arc<Shared>,
+    /// True if an earlier exchange has used the connection.
+    pub(crate) reused: bool,
+}
+
+impl Lease {
+    pub(crate) fn sender(&mut self) -> Result<&mut wire::Sender, Error> {
+        let gone = || Error::new(Stage::Pool, Kind::Terminated, "the connection has been given back");
+        self.connection.as_mut().map(|connection| &mut connection.sender).ok_or_else(gone)
+    }
+
+    /// Where the connection leads; absent once it has been given back.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.connection.as_ref().map(|connection| connection.route.origin())
+    }
+
+    /// The server keeps idle connections for this long only.
+    pub(crate) fn shorten_idle_life(&mut self, life: Duration) {
+        if let Some(connection) = &mut self.connection {
+            connection.idle_life = connection.idle_life.min(life);
+        }
+    }
+
+    /// Gives a healthy connection back.
+    pub(crate) fn finish(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.shared.give_back(connection);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.shared.change(|inner, actions| inner.machine.discard(connection.slot, connection, actions));
+        }
+    }
+}
