@@ -4,7 +4,11 @@
 //! The upstream runs in a process of its own, so that the CPU time of this one is the client's alone. `cargo bench`
 //! prints everything; `cargo bench -- small` only the tables whose name has the word, `cargo bench -- small row=reused`
 //! of those only the rows whose name has the other, which is what a profiler wants to see.
+//!
+//! With `SEAWAY_LEAST=FILE` the first table has two rows more: what a component costs that does nothing but the exchange.
+//! `cargo build -p seaway-tests --example least --profile guest --target wasm32-wasip2` builds it.
 
+mod allocator;
 mod measure;
 mod memory;
 mod requests;

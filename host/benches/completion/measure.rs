@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+use crate::allocator;
 use crate::upstream::Upstream;
 
 /// One completion, start to end.
@@ -139,7 +140,7 @@ fn allocations(table: &Table, upstream: &Upstream, word: &str) -> Vec<u64> {
     };
     let measured = |row: &Row| {
         run(row);
-        allocation_counter::measure(|| run(row)).count_total / CALLS
+        allocator::count(|| run(row)) / CALLS
     };
     rows.iter().map(measured).collect()
 }

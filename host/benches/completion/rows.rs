@@ -32,6 +32,7 @@ pub(crate) fn tables() -> Vec<Table> {
             rows: |upstream| {
                 let mut rows = whole(upstream, "small", &requests::small(false));
                 rows.push(typed(upstream, "small"));
+                rows.extend(least(upstream));
                 rows.push(component("component, fresh, HTTP export", upstream, "small", &requests::small(false), 1));
                 #[cfg(feature = "default-sender")]
                 rows.push(default_sender(upstream, &requests::small(false)));
@@ -215,8 +216,12 @@ async fn native_call(session: &Session, models: &Models, body: &[u8], streamed: 
 }
 
 pub(crate) fn runtime(upstream: &Upstream, kind: &str, reuse: u32) -> Runtime {
+    runtime_of(&Source::Embedded, upstream, kind, reuse)
+}
+
+fn runtime_of(source: &Source, upstream: &Upstream, kind: &str, reuse: u32) -> Runtime {
     let limits = Limits { calls: 2048, cpu: Some(Duration::from_secs(60)), reuse, ..Limits::default() };
-    Runtime::new(limits, &Source::Embedded, loopback_session(upstream), models(upstream, kind)).expect("a runtime")
+    Runtime::new(limits, source, loopback_session(upstream), models(upstream, kind)).expect("a runtime")
 }
 
 pub(crate) fn api_request(body: Bytes) -> Request<Bytes> {
@@ -255,6 +260,28 @@ fn in_component(name: &'static str, runtime: Runtime, body: &Bytes) -> Row {
         .boxed()
     };
     Row { name, call: Arc::new(call) }
+}
+
+/// What the component model takes by itself: a call that does nothing, and an exchange with no thought to it.
+fn least(upstream: &Upstream) -> Vec<Row> {
+    let Some(file) = std::env::var_os("SEAWAY_LEAST") else { return Vec::new() };
+    let source = Source::File(file.into());
+    let rows = [("least component, no exchange", "none".to_owned())];
+    let post = format!("post {}", upstream.address());
+    let rows = rows.into_iter().chain([("least component, one exchange", post)]);
+    rows.map(|(name, model)| {
+        let runtime = runtime_of(&source, upstream, "small", 1000);
+        let call = move || {
+            let (runtime, model) = (runtime.clone(), model.clone());
+            async move {
+                let request = types::Request::new(model, vec![types::Message::user(requests::PROMPT)]);
+                runtime.complete(request, &CallRecord::new()).await.expect_err("it answers by an error");
+            }
+            .boxed()
+        };
+        Row { name, call: Arc::new(call) }
+    })
+    .collect()
 }
 
 /// A connection for each request, by the sender that wasmtime brings.
