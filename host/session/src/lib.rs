@@ -21,11 +21,11 @@ mod monitor;
 mod error;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::Instant;
 
 pub use body::{RequestBody, ResponseBody};
 pub use error::{BoxError, Error, Kind};
@@ -186,14 +186,16 @@ impl Session {
                 .decide(&exchange, || snapshot.credentials.apply(origin, &head.uri, &mut head.headers))?;
             snapshot.proxies.none_for(origin)?;
 
-            let mut request = wire::prepare(head, body, origin, policy, &exchange).await?;
+            let body = wire::prepare(&mut head, body, policy, &exchange).await?;
+            let mut request = http::Request::from_parts(head, body);
             let first_byte = FirstByte::new(policy.wire.timeout, call.timeouts.first_byte);
             loop {
-                let connect =
-                    Deadline::after(Instant::now(), call.timeouts.connect, "connect-timeout", Kind::ConnectTimeout);
-                let mut lease = Stage::Pool.run(&exchange, connect, pool.lease(&snapshot, &route, &exchange)).await?;
-                let sent = wire::exchange(&mut lease, request, first_byte);
-                match Stage::Wire.run(&exchange, None, sent).await.map_err(wire::out_of_time)? {
+                let connect = Deadline::within(call.timeouts.connect, "connect-timeout", Kind::ConnectTimeout);
+                let mut lease =
+                    Stage::Pool.run(&exchange, connect, pin!(pool.lease(&snapshot, &route, &exchange))).await?;
+                let sent =
+                    Stage::Wire.run(&exchange, None, pin!(wire::exchange(&mut lease, request, first_byte))).await;
+                match sent.map_err(wire::out_of_time)? {
                     Sent::Answered(answer) => return Ok((answer, lease)),
                     Sent::NotSent(unsent) => request = unsent,
                 }
@@ -230,26 +232,26 @@ pub(crate) struct Opened {
 /// Opens a connection of a route: the lower half of the path, in a task of the pool.
 pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange, slot: Slot) -> Result<Opened, Error> {
     let Snapshot { policy, egress, proxies, tls, resolver, .. } = snapshot;
-    let within = |period: Period, name, kind| Deadline::after(Instant::now(), Some(period.0), name, kind);
+    let within = |period: Period, name, kind| Deadline::within(Some(period.0), name, kind);
     let origin = route.origin();
 
     let deadline = within(policy.dns.timeout, "dns.timeout", Kind::DnsTimeout);
-    let addresses = Stage::Dns.run(exchange, deadline, resolver.resolve(&policy.dns, origin)).await;
+    let addresses = Stage::Dns.run(exchange, deadline, pin!(resolver.resolve(&policy.dns, origin))).await;
     let addresses = addresses.map_err(|error| proxies.hint(error))?;
     let addresses = Stage::Egress.decide(exchange, || route.admit(egress, &addresses))?;
 
     let deadline = within(policy.tcp.timeout, "tcp.timeout", Kind::ConnectTimeout);
-    let connected = tcp::connect(&policy.tcp, &addresses, origin.port(), slot);
+    let connected = pin!(tcp::connect(&policy.tcp, &addresses, origin.port(), slot));
     let stream = Stage::Tcp.run(exchange, deadline, connected).await.map_err(|error| proxies.hint(error))?;
 
     let io = match origin.scheme() {
         Scheme::Http => Io::Plain(stream),
         Scheme::Https => {
             let deadline = within(policy.tls.timeout, "tls.timeout", Kind::ConnectTimeout);
-            Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, tls.connect(origin, stream)).await?))
+            Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, pin!(tls.connect(origin, stream))).await?))
         }
     };
     let slot = io.slot();
-    let (sender, driver) = wire::handshake(&policy.wire, io).await?;
+    let (sender, driver) = wire::handshake(&policy.wire, origin, io).await?;
     Ok(Opened { slot, sender, driver })
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::Uri;
 use http::uri::Scheme as UriScheme;
+use smol_str::{SmolStr, StrExt as _};
 
 use crate::dns::{Addresses, Family};
 use crate::egress::{Egress, Trust};
@@ -54,8 +55,8 @@ impl Scheme {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
     scheme: Scheme,
-    /// Lower case, without a trailing dot, an IPv6 address without its brackets.
-    host: String,
+    /// Lower case, without a trailing dot, an IPv6 address without its brackets. Most names fit in without an allocation.
+    host: SmolStr,
     port: u16,
 }
 
@@ -86,7 +87,7 @@ impl Origin {
             },
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase_smolstr();
         if host.is_empty() {
             return Err("the URI has no host".to_owned());
         }
@@ -151,7 +152,7 @@ impl fmt::Display for Origin {
 /// A host and a port, whatever the scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct HostPort {
-    host: String,
+    host: SmolStr,
     port: u16,
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -71,16 +71,14 @@ impl Stage {
 /// The one helper around every stage: its deadline, its span and its counter live here, and nowhere else.
 impl Stage {
     /// Runs a stage that waits. It fails with `deadline`'s error, or with that of the exchange's `total`, whichever comes
-    /// first. Dropping the future drops the work.
+    /// first. Dropping the future drops the work, which is pinned by the caller, so that only a pointer moves on through the layers.
     pub(crate) async fn run<T>(
         self,
         exchange: &Exchange,
         deadline: Option<Deadline>,
-        work: impl Future<Output = Result<T, Error>>,
+        work: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
         let start = Instant::now();
-        // Pinned here, so that only a pointer moves on through the layers.
-        let work = pin!(work);
         let work = work.instrument(self.span());
         let result = match Deadline::earliest(deadline, exchange.total) {
             Some(deadline) => timeout_at(deadline.at, work).await.unwrap_or_else(|_| Err(deadline.error(self))),
@@ -131,6 +129,11 @@ impl Deadline {
     pub(crate) fn after(start: Instant, length: Option<Duration>, name: &'static str, kind: Kind) -> Option<Self> {
         let length = length?;
         start.checked_add(length).map(|at| Self { at, length, name, kind })
+    }
+
+    /// `length` from now.
+    pub(crate) fn within(length: Option<Duration>, name: &'static str, kind: Kind) -> Option<Self> {
+        length.and_then(|length| Self::after(Instant::now(), Some(length), name, kind))
     }
 
     /// The earlier of two, where there are any.

@@ -61,8 +61,6 @@ impl Default for Settings {
     }
 }
 
-/// How long a connection that is ready to be used may take to say so.
-const READY: Duration = Duration::from_secs(1);
 /// How long a connection may take to say goodbye: `cleanup_closed` resets it after two seconds, as aiohttp does; without
 /// it, it is closed after ten.
 const CLEANUP: Duration = Duration::from_secs(2);
@@ -159,10 +157,10 @@ impl Pool {
             };
             let mut lease = Lease { connection: Some(connection), shared: Arc::clone(&self.shared), reused: true };
             let opening = lease.connection.as_mut().and_then(|connection| connection.opening.take());
-            let ready = timeout(READY, lease.sender()?.ready()).await.unwrap_or(Ok(false));
+            let ready = lease.sender()?.ready().await;
             match (ready, opening) {
                 (Ok(true), None) => {
-                    Counters::add(&self.shared.counters.reused);
+                    self.shared.counters.add(|tally| &tally.reused);
                     exchange.record.update(|timings| timings.reused = true);
                     return Ok(lease);
                 }
@@ -260,7 +258,7 @@ impl Shared {
             }
         }
         for (route, slot, waiter) in open {
-            Counters::add(&self.counters.opened);
+            self.counters.add(|tally| &tally.opened);
             let slot = Slot { shared: Arc::clone(self), route: Arc::clone(&route), id: slot, reset: Arc::default() };
             let runtime = waiter.runtime.clone();
             runtime.spawn(open_and_drive(Opening { shared: Arc::clone(self), route: Some(route) }, waiter, slot));

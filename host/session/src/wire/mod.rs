@@ -9,24 +9,25 @@ mod outgoing;
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderName};
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Kind};
 use crate::policy::units::{Size, Timeout};
 use crate::pool::{Lease, SlotId};
+use crate::route::Origin;
 use crate::stage::{Deadline, Stage};
 use crate::{tcp, tls};
 pub(crate) use outgoing::{Outgoing, WireBody, prepare};
@@ -63,6 +64,8 @@ pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Debug)]
 pub(crate) struct Sender {
     requests: http1::SendRequest<WireBody>,
+    /// The same for every request, whatever its caller wrote.
+    host: HeaderValue,
     fate: Fate,
 }
 
@@ -80,13 +83,17 @@ pub(crate) enum Sent {
 /// instructions an answer.
 const UNALLOCATED_HEADERS: usize = 100;
 
+/// How long a connection that is ready to be used may take to say so.
+const READY: Duration = Duration::from_secs(1);
+
 /// Makes a connection ready for requests.
-pub(crate) async fn handshake(settings: &Settings, io: Io) -> Result<(Sender, Driver), Error> {
+pub(crate) async fn handshake(settings: &Settings, origin: &Origin, io: Io) -> Result<(Sender, Driver), Error> {
     let mut builder = http1::Builder::new();
     builder.max_header_size(usize::try_from(settings.max_header_bytes.0).unwrap_or(usize::MAX));
     if settings.max_headers != UNALLOCATED_HEADERS {
         builder.max_headers(settings.max_headers);
     }
+    let host = host(origin)?;
     let (requests, connection) =
         builder.handshake(TokioIo::new(io)).await.map_err(|error| failed(error, "while the connection was set up"))?;
     let fate = Fate::default();
@@ -96,15 +103,27 @@ pub(crate) async fn handshake(settings: &Settings, io: Io) -> Result<(Sender, Dr
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     };
-    Ok((Sender { requests, fate }, Box::pin(driver)))
+    Ok((Sender { requests, host, fate }, Box::pin(driver)))
+}
+
+/// `host[:port]`, without the scheme's own port (RFC 9110, section 7.2).
+fn host(origin: &Origin) -> Result<HeaderValue, Error> {
+    let text = origin.to_string();
+    let host = &text[origin.scheme().word().len() + "://".len()..];
+    HeaderValue::from_str(host)
+        .map_err(|_| Error::new(Stage::Wire, Kind::RequestInvalid, "the host cannot be written in a header"))
 }
 
 impl Sender {
-    /// Waits until the connection can take a request; false if it has closed.
+    /// Waits until the connection can take a request; false if it has closed, or takes too long to say.
     pub(crate) async fn ready(&mut self) -> Result<bool, Error> {
-        match self.requests.ready().await {
-            Ok(()) => Ok(true),
-            Err(_) => match self.fate() {
+        if self.requests.is_ready() {
+            return Ok(true);
+        }
+        match timeout(READY, self.requests.ready()).await {
+            Ok(Ok(())) => Ok(true),
+            Err(_) => Ok(false),
+            Ok(Err(_)) => match self.fate() {
                 Some(error) => Err(failed(error, "before the request was sent")),
                 None => Ok(false),
             },
@@ -117,43 +136,55 @@ impl Sender {
 }
 
 /// Sends one request on the lease, and waits for the head of its answer: at most `first_byte` from when the request has
-/// left. Dropping it closes the connection.
-pub(crate) async fn exchange(lease: &mut Lease, request: Outgoing, first_byte: FirstByte) -> Result<Sent, Error> {
+/// left. Dropping the future closes the connection.
+///
+/// The request goes to the connection before the future is made: the future need not hold it.
+pub(crate) fn exchange<'l>(
+    lease: &'l mut Lease,
+    mut request: Outgoing,
+    first_byte: FirstByte,
+) -> impl Future<Output = Result<Sent, Error>> + use<'l> {
     let reused = lease.reused;
-    let sender = lease.sender()?;
     let upload = request.body().upload();
-    let answer = sender.requests.try_send_request(request);
-    let answer = match first_byte.timeout {
-        None => answer.await,
-        Some(timeout) => {
-            let deadline = async {
-                if let Some(upload) = &upload {
-                    upload.ended().await;
+    let handed = lease.sender().map(|sender| {
+        request.headers_mut().insert(HOST, sender.host.clone());
+        (sender.requests.try_send_request(request), sender)
+    });
+    async move {
+        let (answer, sender) = handed?;
+        let mut answer = pin!(answer);
+        let answer = match first_byte.timeout {
+            None => answer.await,
+            Some(timeout) => {
+                let deadline = async {
+                    if let Some(upload) = &upload {
+                        upload.ended().await;
+                    }
+                    tokio::time::sleep(timeout).await;
+                };
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => answer,
+                    () = deadline => return Err(first_byte.passed()),
                 }
-                tokio::time::sleep(timeout).await;
-            };
-            tokio::select! {
-                biased;
-                answer = answer => answer,
-                () = deadline => return Err(first_byte.passed()),
             }
+        };
+        let mut failure = match answer {
+            Ok(answer) => return Ok(Sent::Answered(answer)),
+            Err(failure) => failure,
+        };
+        // What is wrong with the request's own body is the caller's to hear, not what hyper made of it.
+        if let Some(error) = upload.and_then(|upload| upload.error()) {
+            return Err(error);
         }
-    };
-    let mut failure = match answer {
-        Ok(answer) => return Ok(Sent::Answered(answer)),
-        Err(failure) => failure,
-    };
-    // What is wrong with the request's own body is the caller's to hear, not what hyper made of it.
-    if let Some(error) = upload.and_then(|upload| upload.error()) {
-        return Err(error);
-    }
-    let unsent = failure.take_message();
-    let sent = unsent.is_none();
-    match unsent {
-        Some(request) if reused => Ok(Sent::NotSent(request)),
-        _ => {
-            let error = failed(sender.fate().unwrap_or_else(|| failure.into_error()), "before an answer");
-            Err(if sent { error.after_sending() } else { error })
+        let unsent = failure.take_message();
+        let sent = unsent.is_none();
+        match unsent {
+            Some(request) if reused => Ok(Sent::NotSent(request)),
+            _ => {
+                let error = failed(sender.fate().unwrap_or_else(|| failure.into_error()), "before an answer");
+                Err(if sent { error.after_sending() } else { error })
+            }
         }
     }
 }
@@ -183,7 +214,7 @@ impl FirstByte {
     }
 
     fn passed(self) -> Error {
-        let deadline = Deadline::after(Instant::now(), self.timeout, self.name, Kind::ReadTimeout);
+        let deadline = Deadline::within(self.timeout, self.name, Kind::ReadTimeout);
         let error = deadline.map(|deadline| deadline.error(Stage::Wire));
         error.unwrap_or_else(|| Error::new(Stage::Wire, Kind::ReadTimeout, "no answer came")).after_sending()
     }
@@ -363,6 +394,18 @@ mod tests {
         }
         let kept = receive(Version::HTTP_11, &mut headers(&[("keep-alive", "timeout=5, max=100")]));
         assert_eq!(kept.idle_life, Some(Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn a_host_is_written_without_its_schemes_own_port() {
+        for (uri, expected) in [
+            ("https://A.example./v1?x=1", "a.example"),
+            ("https://a.example:443", "a.example"),
+            ("http://a.example:8080/", "a.example:8080"),
+            ("http://[::1]:80/x", "[::1]"),
+        ] {
+            assert_eq!(host(&Origin::parse(uri).unwrap()).unwrap(), expected);
+        }
     }
 
     #[test]

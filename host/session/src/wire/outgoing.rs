@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::{Request, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -20,7 +20,6 @@ use crate::body::{Content, RequestBody};
 use crate::error::{BoxError, Error, Kind};
 use crate::monitor::Exchange;
 use crate::policy::Policy;
-use crate::route::Origin;
 use crate::stage::Stage;
 
 /// A body up to this size is collected before a connection is leased, so that it leaves in one write and can be sent
@@ -58,22 +57,21 @@ pub(crate) struct Upload {
     error: Mutex<Option<Error>>,
 }
 
-/// Checks and strips the head, and collects the body where it is short.
+/// Checks the head and strips it to what is written, and collects the body where it is short.
 pub(crate) async fn prepare(
-    head: Parts,
+    head: &mut Parts,
     body: RequestBody,
-    origin: &Origin,
     policy: &Policy,
     exchange: &Exchange,
-) -> Result<Outgoing, Error> {
-    let Parts { method, uri, mut headers, .. } = head;
+) -> Result<WireBody, Error> {
+    let Parts { method: _, uri, version, headers, extensions, .. } = head;
     if headers.contains_key(UPGRADE) {
         return Err(invalid("`Upgrade` has no place in a completion"));
     }
     let declared = declared_length(&headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>())?;
-    strip_hop_by_hop(&mut headers);
+    strip_hop_by_hop(headers);
     headers.remove(CONTENT_LENGTH);
-    headers.insert(HOST, host(&uri, origin)?);
+    headers.remove(HOST);
     if policy.pool.force_close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -81,11 +79,11 @@ pub(crate) async fn prepare(
     if let (WireBody::Stream(_), Some(declared)) = (&body, declared) {
         headers.insert(CONTENT_LENGTH, declared.into());
     }
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = origin_form(uri)?;
-    *request.headers_mut() = headers;
-    Ok(request)
+    *uri = origin_form(std::mem::take(uri))?;
+    // What the caller's own connection spoke, or hung on to its request, says nothing here.
+    *version = Version::HTTP_11;
+    extensions.clear();
+    Ok(body)
 }
 
 /// `/path?query` (RFC 9112, section 3.2.1).
@@ -95,16 +93,6 @@ fn origin_form(uri: Uri) -> Result<Uri, Error> {
         true => Ok(Uri::from(path)),
         false => Err(invalid("the URI's path does not begin with a slash")),
     }
-}
-
-/// `host[:port]`, without the scheme's own port (RFC 9110, section 7.2).
-fn host(uri: &Uri, origin: &Origin) -> Result<HeaderValue, Error> {
-    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-    let host = match origin.port() == origin.scheme().default_port() {
-        true => uri.host().unwrap_or(authority),
-        false => authority,
-    };
-    HeaderValue::from_str(host).map_err(|_| invalid("the host cannot be written in a header"))
 }
 
 fn declared_length(values: &[&HeaderValue]) -> Result<Option<u64>, Error> {
@@ -334,25 +322,21 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (head, ()) = request.body(()).unwrap().into_parts();
-        let origin = Origin::of(&head.uri).unwrap();
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
         let policy = Policy::default();
         let exchange = Exchange::begin(policy.total, Record::default(), &Arc::default());
-        prepare(head, body, &origin, &policy, &exchange).await
+        let body = prepare(&mut head, body, &policy, &exchange).await?;
+        Ok(Request::from_parts(head, body))
     }
 
     #[tokio::test]
-    async fn a_request_leaves_in_origin_form_with_one_host() {
-        for (uri, path, host) in [
-            ("https://A.example/v1?x=1", "/v1?x=1", "A.example"),
-            ("https://a.example:443", "/", "a.example"),
-            ("http://a.example:8080/", "/", "a.example:8080"),
-            ("http://[::1]:80/x", "/x", "[::1]"),
-        ] {
+    async fn a_request_leaves_in_origin_form_and_the_connection_adds_its_host() {
+        for (uri, path) in
+            [("https://A.example/v1?x=1", "/v1?x=1"), ("https://a.example:443", "/"), ("http://[::1]:80/x", "/x")]
+        {
             let request = prepared(uri, RequestBody::empty(), &[("host", "other"), ("te", "trailers")]).await.unwrap();
             assert_eq!(request.uri(), path);
-            assert_eq!(request.headers().get_all(HOST).iter().collect::<Vec<_>>(), [host]);
-            assert_eq!(request.headers().len(), 1);
+            assert!(request.headers().is_empty());
         }
     }
 
