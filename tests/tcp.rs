@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use seaway_session::{Kind, Stage, Timeouts};
-use seaway_tests::answer::Answer;
+use seaway_tests::answer::{Answer, Gate};
+use seaway_tests::certificates::Leaf;
 use seaway_tests::client::{Client, get};
 use seaway_tests::error::assert_says;
 use seaway_tests::kernel;
@@ -76,6 +77,32 @@ async fn the_shorter_connect_deadline_wins() {
         assert!(error.to_string().contains(word), "{error}");
         assert!(start.elapsed() >= Duration::from_millis(200) && start.elapsed() < Duration::from_secs(10));
     }
+}
+
+/// `connect` bounds waiting and opening together, wherever the time goes; a caller's own may only shorten it.
+#[tokio::test]
+async fn connect_covers_the_wait_tcp_and_tls() {
+    let (hole, gate) = (BlackHole::new(), Gate::shut());
+    let silent = Origin::tls_after(&gate, Leaf::self_signed(&["localhost"]).server(), |_: &_| Answer::ok("")).await;
+    let policy = "connect = \"250ms\"\n[pool]\nlimit = 2\n[tcp]\ntimeout = \"2s\"\n[tls]\ntimeout = \"2s\"\n\
+                  roots = \"none\"\nca = [\"ca.pem\"]";
+    let ca = Leaf::self_signed(&["localhost"]);
+    let client = Client::under(policy).file("ca.pem", ca.pem()).destination(&hole.url()).to(&silent).build();
+    let fails = async |url: &str, caller: Option<u64>, word: &str| {
+        let timeouts = Timeouts { connect: caller.map(Duration::from_millis), ..Timeouts::default() };
+        let start = Instant::now();
+        let error = client.within(get(url), timeouts).await.unwrap_err();
+        assert_says(&error, Stage::Pool, Kind::ConnectTimeout, &[word]);
+        assert!(!error.request_sent());
+        assert!(start.elapsed() >= Duration::from_millis(100) && start.elapsed() < Duration::from_millis(1900));
+    };
+    // Two are being opened, for tcp and tls; the third finds no room.
+    let (tcp, tls) = (hole.url(), silent.url("/"));
+    tokio::join!(fails(&tcp, None, "`connect` of 250ms passed"), fails(&tls, Some(9_000), "`connect` of 250ms passed"));
+    fails(&hole.url(), Some(100), "`connect-timeout` of 100ms passed").await;
+    assert_eq!(client.figures().open, 2);
+    // What was being opened ends by its own deadlines.
+    client.settles(0, 0).await;
 }
 
 /// `total` covers connecting, and a request that gave up leaves its place to the next.

@@ -190,7 +190,7 @@ impl Session {
             let mut request = http::Request::from_parts(head, body);
             let first_byte = FirstByte::new(policy.wire.timeout, call.timeouts.first_byte);
             loop {
-                let connect = Deadline::within(call.timeouts.connect, "connect-timeout", Kind::ConnectTimeout);
+                let connect = connect_deadline(policy, call.timeouts);
                 let mut lease =
                     Stage::Pool.run(&exchange, connect, pin!(pool.lease(&snapshot, &route, &exchange))).await?;
                 let sent =
@@ -220,6 +220,12 @@ impl Session {
         self.inner.pool.count(&mut figures);
         figures
     }
+}
+
+/// The end of waiting and opening together: the policy's, or the caller's where that is sooner.
+fn connect_deadline(policy: &Policy, caller: Timeouts) -> Option<Deadline> {
+    let after = |length, name| Deadline::after(Instant::now(), length, name, Kind::ConnectTimeout);
+    Deadline::earliest(after(policy.connect.0, "connect"), after(caller.connect, "connect-timeout"))
 }
 
 /// A connection, opened.

@@ -218,6 +218,7 @@ impl Shape {
             preset: _,
             total: _,
             stream_total: _,
+            connect: _,
             egress: egress::Settings { allow: _, addresses: _, private: _, methods: _ },
             credentials: _,
             pool,

@@ -52,6 +52,11 @@ pub(super) const KEYS: &[Key] = &[
         "Takes the place of `total` once the headers of an event stream have come. With \"off\", a stream is bounded by silence (body.timeout), not by length.",
     ),
     key(
+        "connect",
+        Of(|p| quoted(p.connect)),
+        "Waiting for a connection and opening it (dns, tcp, proxy, tls), together. With \"off\", each has its own deadline only.",
+    ),
+    key(
         "egress.allow",
         Example("[\"https://api.openai.com\", \"https://*.openai.azure.com\"]"),
         "Where requests may go: scheme://host[:port], *.sub or an address range (10.0.0.0/8). Without it: every built-in provider, and every `base_url` of the file. With it: exactly this list and the file's own providers and models.",
@@ -168,7 +173,6 @@ pub(super) const KEYS: &[Key] = &[
 
 /// Keys that the design has and this version does not.
 const LATER: &[&str] = &[
-    "connect",
     "origin",
     "origin.*",
     "retry",

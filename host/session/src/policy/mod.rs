@@ -33,6 +33,8 @@ pub struct Policy {
     pub total: Timeout,
     /// Takes the place of `total` once the headers of an event stream have come. Default off.
     pub stream_total: Timeout,
+    /// Waiting for a connection and opening it (dns, tcp, proxy, tls), together. Default off: each has its own deadline.
+    pub connect: Timeout,
     /// `[egress]`: where requests may go.
     pub egress: egress::Settings,
     /// `[credentials.NAME]`: secrets, and where each may go.
@@ -69,6 +71,7 @@ impl Default for Policy {
             preset: Preset::Default,
             total: Timeout::seconds(300),
             stream_total: Timeout::OFF,
+            connect: Timeout::OFF,
             egress: egress::Settings::default(),
             credentials: BTreeMap::new(),
             pool: pool::Settings::default(),
