@@ -156,6 +156,15 @@ pub(crate) struct HostPort {
     port: u16,
 }
 
+impl fmt::Display for HostPort {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(out, "[{}]:{}", self.host, self.port),
+            false => write!(out, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 /// Where a request goes.
 ///
 /// # Errors
@@ -236,7 +245,9 @@ impl Shape {
             keepalive: _,
             force_close: _,
             cleanup_closed: _,
+            timeout: _,
             max_waiters: _,
+            wait_warn: _,
         } = pool;
         // How an address is found; only its family shows in the connection.
         let dns::Settings { ttl: _, timeout: _, max_entries: _, family } = dns;

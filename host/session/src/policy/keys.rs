@@ -107,9 +107,19 @@ pub(super) const KEYS: &[Key] = &[
         "Resets a TLS connection that the peer leaves half-closed for 2 s.",
     ),
     key(
+        "pool.timeout",
+        Of(|p| quoted(p.pool.timeout)),
+        "The longest wait for room for a connection; opening one is not counted. \"off\" for no limit.",
+    ),
+    key(
         "pool.max_waiters",
         Of(|p| p.pool.max_waiters.to_string()),
         "Requests that may wait for a connection; one more fails at once. 0 is no limit.",
+    ),
+    key(
+        "pool.wait_warn",
+        Of(|p| quoted(p.pool.wait_warn)),
+        "A longer wait for room is a warning in the log, which names the limit that is full. \"off\" for none.",
     ),
     key("dns.ttl", Of(|p| quoted(p.dns.ttl)), "How long an answer is reused. \"off\" asks for every connection."),
     key("dns.timeout", Of(|p| quoted(p.dns.timeout)), "The longest lookup."),
@@ -195,8 +205,6 @@ const LATER: &[&str] = &[
     "credentials.*.region",
     "credentials.*.service",
     "credentials.*.plain_proxy",
-    "pool.timeout",
-    "pool.wait_warn",
     "pool.max_lifetime",
     "pool.max_requests",
     "pool.descriptors",

@@ -8,6 +8,7 @@
 
 mod state;
 mod token;
+mod wait;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -22,13 +23,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, Kind};
 use crate::monitor::{Counters, Exchange, Figures, Record, Timings};
-use crate::policy::units::Period;
+use crate::policy::units::{Period, Timeout};
 use crate::route::{HostPort, Route};
 use crate::stage::Stage;
 use crate::{Snapshot, wire};
 pub(crate) use state::SlotId;
-use state::{Counts, Limits, Place, State, WaiterId};
+use state::{Counts, Limits, State};
 pub(crate) use token::{Lease, Slot};
+use wait::Waiter;
 
 /// `[pool]`: how many connections, for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -44,8 +46,12 @@ pub struct Settings {
     pub force_close: bool,
     /// Resets a TLS connection that the peer leaves half-closed for 2 s. Default false.
     pub cleanup_closed: bool,
+    /// The longest wait for room for a connection; what opening one takes is not counted. Default off.
+    pub timeout: Timeout,
     /// Requests that may wait for a connection; one more fails at once. 0 is no limit, the default.
     pub max_waiters: usize,
+    /// A wait for room that is longer is a warning, which names the limit that is full. Default 1 s; `"off"` for none.
+    pub wait_warn: Timeout,
 }
 
 impl Default for Settings {
@@ -56,7 +62,9 @@ impl Default for Settings {
             keepalive: Period::seconds(15),
             force_close: false,
             cleanup_closed: false,
+            timeout: Timeout::OFF,
             max_waiters: 0,
+            wait_warn: Timeout::seconds(1),
         }
     }
 }
@@ -100,19 +108,9 @@ struct Inner {
     /// When the reaper looks next; absent while nothing is idle, or before it runs.
     reaps: Option<Instant>,
     reaper_runs: bool,
+    /// When a long wait was last warned of.
+    warned: Option<Instant>,
     ended: bool,
-}
-
-/// What a waiter gets in the end: a connection, or why there is none, with what trying took.
-type Handed = Result<Box<Connection>, (Error, Option<Box<Timings>>)>;
-
-/// A request in the queue.
-#[derive(Debug)]
-struct Waiter {
-    /// Under which a connection is opened on its behalf.
-    snapshot: Arc<Snapshot>,
-    runtime: Handle,
-    hand: Mutex<Option<oneshot::Sender<Handed>>>,
 }
 
 /// A connection that can carry an exchange.
@@ -133,7 +131,7 @@ impl Pool {
     pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
         let limits = Limits { total: settings.limit, per_host: settings.limit_per_host, waiters: settings.max_waiters };
         let (alive, watched) = watch::channel(());
-        let inner = Inner { machine: State::new(limits), reaps: None, reaper_runs: false, ended: false };
+        let inner = Inner { machine: State::new(limits), reaps: None, reaper_runs: false, warned: None, ended: false };
         let shared = Shared { inner: Mutex::new(inner), counters, alive: watched, reaper: Arc::new(Notify::new()) };
         Self { shared: Arc::new(shared), _alive: alive }
     }
@@ -150,7 +148,7 @@ impl Pool {
         loop {
             let connection = match self.shared.take_idle(route) {
                 Some(connection) => connection,
-                None => self.wait(snapshot, route).await.map_err(|(error, opening)| {
+                None => wait::wait(&self.shared, snapshot, route).await.map_err(|(error, opening)| {
                     exchange.record.update(|timings| opening.iter().for_each(|opening| timings.adopt(opening)));
                     error
                 })?,
@@ -184,24 +182,6 @@ impl Pool {
         let Counts { open, idle, waiting, evicted } = self.shared.lock().machine.counts();
         (figures.open, figures.idle, figures.waiting, figures.evicted) = (open, idle, waiting, evicted);
     }
-
-    async fn wait(&self, snapshot: &Arc<Snapshot>, route: &Arc<Route>) -> Handed {
-        let (hand, mut handed) = oneshot::channel();
-        let waiter =
-            Waiter { snapshot: Arc::clone(snapshot), runtime: Handle::current(), hand: Mutex::new(Some(hand)) };
-        let waiter = Arc::new(waiter);
-        let place = self.shared.change(|inner, actions| inner.machine.enqueue(route, waiter, actions));
-        let Place::Waits(id) = place else {
-            let message =
-                format!("`pool.max_waiters` of {} requests are waiting already", snapshot.policy.pool.max_waiters);
-            let error = Error::new(Stage::Pool, Kind::ConnectionLimit, message);
-            return Err((error.with_hint("raise `pool.limit`, `pool.limit_per_host` or `pool.max_waiters`"), None));
-        };
-        let waiting = Waiting { shared: &self.shared, route, id, handed: &mut handed };
-        let result = (&mut *waiting.handed).await;
-        std::mem::forget(waiting);
-        result.unwrap_or_else(|_| Err((ended(), None)))
-    }
 }
 
 impl Drop for Pool {
@@ -211,27 +191,6 @@ impl Drop for Pool {
             inner.machine.clear(actions);
         });
         self.shared.reaper.notify_one();
-    }
-}
-
-/// A place in the queue, given up when the caller goes away.
-struct Waiting<'a> {
-    shared: &'a Arc<Shared>,
-    route: &'a Arc<Route>,
-    id: WaiterId,
-    handed: &'a mut oneshot::Receiver<Handed>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.shared.change(|inner, _| inner.machine.abandon(self.route, self.id)) {
-            return;
-        }
-        // A connection was on its way to us. Once the channel is closed it either lies in it, or its sender keeps it.
-        self.handed.close();
-        if let Ok(Ok(connection)) = self.handed.try_recv() {
-            self.shared.give_back(connection);
-        }
     }
 }
 
@@ -293,17 +252,6 @@ impl Shared {
     fn start_reaper(self: &Arc<Self>, runtime: &Handle) {
         if !std::mem::replace(&mut self.lock().reaper_runs, true) {
             runtime.spawn(reap(Arc::downgrade(self), Arc::clone(&self.reaper)));
-        }
-    }
-}
-
-impl Waiter {
-    /// Hands over the result; what the waiter did not take comes back.
-    fn give(&self, result: Handed) -> Option<Handed> {
-        let hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match hand {
-            Some(hand) => hand.send(result).err(),
-            None => Some(result),
         }
     }
 }

@@ -115,6 +115,15 @@ pub(crate) struct Counts {
     pub(crate) evicted: u64,
 }
 
+/// The bound that a waiter waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Sockets of all routes together.
+    Total,
+    /// Sockets of the waiter's host, so many of which are open.
+    Host { open: usize },
+}
+
 /// What [`State::enqueue`] made of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -177,6 +186,22 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         self.waiting -= usize::from(waited);
         self.tidy(route);
         waited
+    }
+
+    /// The bound that keeps a waiter waiting; absent while a connection is being opened for it, and once it has one.
+    pub(crate) fn blocked(&self, route: &R, id: WaiterId) -> Option<Full> {
+        let lane = self.lanes.get(route)?;
+        let first_hungry = *lane.waiters.keys().nth(lane.connecting)?;
+        if id < first_hungry || !lane.waiters.contains_key(&id) {
+            return None;
+        }
+        let open = self.hosts.get(&route.host()).map_or(0, |counts| counts.open);
+        let host_full = self.limits.per_host > 0 && open >= self.limits.per_host;
+        Some(if host_full { Full::Host { open } } else { Full::Total })
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// A connection has been opened: it goes to the route's first waiter, or becomes idle.

@@ -215,6 +215,24 @@ fn beyond_the_bound_of_waiters_a_request_is_refused() {
 }
 
 #[test]
+fn a_waiter_is_blocked_by_what_is_full_until_a_connection_is_being_opened_for_it() {
+    let mut story = Story::new(3, 2);
+    let places = [A, A, A, B, B].map(|route| (route, story.ask(route, 1).unwrap_err()));
+    let blocked = |story: &Story, index: usize| match &places[index] {
+        (route, Place::Waits(id)) => story.machine.blocked(route, *id),
+        (_, Place::Full) => unreachable!("waiters are not bounded here"),
+    };
+    let all = |story: &Story| [0, 1, 2, 3, 4].map(|index| blocked(story, index));
+    assert_eq!(all(&story), [None, None, Some(Full::Host { open: 2 }), None, Some(Full::Total)]);
+    // The first two of A are served; the third goes on to wait, until the first comes back.
+    story.connect();
+    assert_eq!(all(&story), [None, None, Some(Full::Host { open: 2 }), None, Some(Full::Total)]);
+    let (_, slot) = story.handed.pop_front().unwrap();
+    story.back(A, slot);
+    assert_eq!(all(&story), [None, None, None, None, Some(Full::Total)]);
+}
+
+#[test]
 fn what_expired_is_closed_and_not_handed_out() {
     let mut story = Story::new(10, 0);
     let slot = story.served(A, 1);

@@ -1,0 +1,155 @@
+//! Waiting for a connection: a place in the queue, how long it may last, and what a long wait says.
+//!
+//! A wait is for room. Once a connection is being opened for a request, the deadlines of dns, tcp, proxy and tls bound
+//! what remains, and `pool.timeout` does not: the state machine knows which of the two it is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::state::{Counts, Full, Limits, Place, WaiterId};
+use super::{Connection, Settings, Shared, ended};
+use crate::Snapshot;
+use crate::error::{Error, Kind};
+use crate::monitor::Timings;
+use crate::route::Route;
+use crate::stage::Stage;
+
+/// What a waiter gets in the end: a connection, or why there is none, with what trying took.
+pub(super) type Handed = Result<Box<Connection>, (Error, Option<Box<Timings>>)>;
+
+/// A request in the queue.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// Under which a connection is opened on its behalf.
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) runtime: Handle,
+    hand: Mutex<Option<oneshot::Sender<Handed>>>,
+}
+
+impl Waiter {
+    /// Hands over the result; what the waiter did not take comes back.
+    pub(super) fn give(&self, result: Handed) -> Option<Handed> {
+        let hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match hand {
+            Some(hand) => hand.send(result).err(),
+            None => Some(result),
+        }
+    }
+}
+
+/// Waits for a connection that is opened, or comes back.
+///
+/// Cancel safe: a caller that goes away leaves the queue, and what was meant for it goes to the next.
+pub(super) async fn wait(shared: &Arc<Shared>, snapshot: &Arc<Snapshot>, route: &Arc<Route>) -> Handed {
+    let settings = &snapshot.policy.pool;
+    let (hand, handed) = oneshot::channel();
+    let waiter = Waiter { snapshot: Arc::clone(snapshot), runtime: Handle::current(), hand: Mutex::new(Some(hand)) };
+    let waiter = Arc::new(waiter);
+    let place = shared.change(|inner, actions| inner.machine.enqueue(route, waiter, actions));
+    let Place::Waits(id) = place else {
+        let message = format!("`pool.max_waiters` of {} requests are waiting already", settings.max_waiters);
+        let error = Error::new(Stage::Pool, Kind::ConnectionLimit, message);
+        return Err((error.with_hint("raise `pool.limit`, `pool.limit_per_host` or `pool.max_waiters`"), None));
+    };
+    Waiting { shared, route, id, handed }.end(settings).await
+}
+
+/// A place in the queue, given up when the caller goes away.
+struct Waiting<'a> {
+    shared: &'a Arc<Shared>,
+    route: &'a Arc<Route>,
+    id: WaiterId,
+    handed: oneshot::Receiver<Handed>,
+}
+
+impl Waiting<'_> {
+    async fn end(mut self, settings: &Settings) -> Handed {
+        let arrived = Instant::now();
+        let after = |length: Option<_>| length.and_then(|length| arrived.checked_add(length));
+        let (mut warns, mut ends) = (after(settings.wait_warn.0), after(settings.timeout.0));
+        let handed = loop {
+            let Some(next) = warns.into_iter().chain(ends).min() else { break (&mut self.handed).await };
+            if let Ok(handed) = timeout_at(next, &mut self.handed).await {
+                break handed;
+            }
+            let now = Instant::now();
+            if warns.is_some_and(|warns| warns <= now) {
+                warns = None;
+                self.warn(settings, arrived, now);
+            }
+            if ends.is_some_and(|ends| ends <= now) {
+                if let Some(error) = self.give_up(settings) {
+                    return Err((error, None));
+                }
+                // A connection is being opened for it. Should somebody who came earlier get that one, it waits on.
+                ends = settings.timeout.0.and_then(|timeout| now.checked_add(timeout));
+            }
+        };
+        // There is nothing to give up any more.
+        std::mem::forget(self);
+        handed.unwrap_or_else(|_| Err((ended(), None)))
+    }
+
+    /// Leaves the queue, if it is room that is missing.
+    fn give_up(&self, settings: &Settings) -> Option<Error> {
+        let what = self.shared.change(|inner, _| {
+            let full = inner.machine.blocked(self.route, self.id)?;
+            inner.machine.abandon(self.route, self.id);
+            Some(self.describe(full, inner.machine.limits(), inner.machine.counts(), settings))
+        })?;
+        let message = format!("`pool.timeout` of {} passed: {what}", settings.timeout);
+        let error = Error::new(Stage::Pool, Kind::ConnectionLimit, message);
+        Some(error.with_hint("raise the limit that is full, or `pool.timeout`"))
+    }
+
+    /// Says which limit is full. While many wait, one of them speaks for all: once in `pool.wait_warn`.
+    fn warn(&self, settings: &Settings, arrived: Instant, now: Instant) {
+        let what = self.shared.change(|inner, _| {
+            let full = inner.machine.blocked(self.route, self.id)?;
+            let recent = |last: Instant| settings.wait_warn.0.is_some_and(|every| now.duration_since(last) < every);
+            if inner.warned.is_some_and(recent) {
+                return None;
+            }
+            inner.warned = Some(now);
+            Some(self.describe(full, inner.machine.limits(), inner.machine.counts(), settings))
+        });
+        if let Some(what) = what {
+            let (origin, waited) = (self.route.origin(), now.duration_since(arrived));
+            tracing::warn!(%origin, ?waited, "a request waits for a connection: {what}");
+        }
+    }
+
+    fn describe(&self, full: Full, limits: Limits, counts: Counts, settings: &Settings) -> String {
+        let Counts { open, idle, waiting, evicted: _ } = counts;
+        match full {
+            Full::Total => {
+                let clamped = match limits.total == settings.limit {
+                    true => String::new(),
+                    false => format!(" (`pool.descriptors` clamps {} to it)", settings.limit),
+                };
+                let limit = limits.total;
+                format!("`pool.limit` of {limit}{clamped} is full: {open} open, {idle} of them idle, {waiting} waiting")
+            }
+            Full::Host { open } => {
+                let (limit, place) = (limits.per_host, self.route.origin().host_port());
+                format!("`pool.limit_per_host` of {limit} is full: {open} open to {place}, {waiting} waiting in all")
+            }
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.shared.change(|inner, _| inner.machine.abandon(self.route, self.id)) {
+            return;
+        }
+        // A connection was on its way to us. Once the channel is closed it either lies in it, or its sender keeps it.
+        self.handed.close();
+        if let Ok(Ok(connection)) = self.handed.try_recv() {
+            self.shared.give_back(connection);
+        }
+    }
+}
