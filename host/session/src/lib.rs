@@ -224,8 +224,8 @@ impl Session {
 
 /// The end of waiting and opening together: the policy's, or the caller's where that is sooner.
 fn connect_deadline(policy: &Policy, caller: Timeouts) -> Option<Deadline> {
-    let after = |length, name| Deadline::after(Instant::now(), length, name, Kind::ConnectTimeout);
-    Deadline::earliest(after(policy.connect.0, "connect"), after(caller.connect, "connect-timeout"))
+    let within = |length, name| Deadline::within(length, name, Kind::ConnectTimeout);
+    Deadline::earliest(within(policy.connect.0, "connect"), within(caller.connect, "connect-timeout"))
 }
 
 /// A connection, opened.

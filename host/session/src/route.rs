@@ -248,6 +248,8 @@ impl Shape {
             timeout: _,
             max_waiters: _,
             wait_warn: _,
+            max_lifetime: _,
+            max_requests: _,
         } = pool;
         // How an address is found; only its family shows in the connection.
         let dns::Settings { ttl: _, timeout: _, max_entries: _, family } = dns;

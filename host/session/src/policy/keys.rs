@@ -121,6 +121,16 @@ pub(super) const KEYS: &[Key] = &[
         Of(|p| quoted(p.pool.wait_warn)),
         "A longer wait for room is a warning in the log, which names the limit that is full. \"off\" for none.",
     ),
+    key(
+        "pool.max_lifetime",
+        Of(|p| quoted(p.pool.max_lifetime)),
+        "A connection that was opened longer ago carries no further exchange, so that changes of DNS are followed. \"off\" for no limit.",
+    ),
+    key(
+        "pool.max_requests",
+        Of(|p| p.pool.max_requests.to_string()),
+        "Exchanges that one connection carries, at most. 0 is no limit.",
+    ),
     key("dns.ttl", Of(|p| quoted(p.dns.ttl)), "How long an answer is reused. \"off\" asks for every connection."),
     key("dns.timeout", Of(|p| quoted(p.dns.timeout)), "The longest lookup."),
     key(
@@ -205,8 +215,6 @@ const LATER: &[&str] = &[
     "credentials.*.region",
     "credentials.*.service",
     "credentials.*.plain_proxy",
-    "pool.max_lifetime",
-    "pool.max_requests",
     "pool.descriptors",
     "pool.isolation",
     "dns.negative_ttl",

@@ -7,6 +7,7 @@
 //! descriptor has closed. A [`Lease`] is a connection in use: it lives in the answer's body and is given back at its end.
 
 mod state;
+mod life;
 mod token;
 mod wait;
 
@@ -27,6 +28,7 @@ use crate::policy::units::{Period, Timeout};
 use crate::route::{HostPort, Route};
 use crate::stage::Stage;
 use crate::{Snapshot, wire};
+use life::Life;
 pub(crate) use state::SlotId;
 use state::{Counts, Limits, State};
 pub(crate) use token::{Lease, Slot};
@@ -52,6 +54,11 @@ pub struct Settings {
     pub max_waiters: usize,
     /// A wait for room that is longer is a warning, which names the limit that is full. Default 1 s; `"off"` for none.
     pub wait_warn: Timeout,
+    /// A connection that was opened longer ago carries no further exchange, so that a change of DNS is followed; what
+    /// runs on it then is not cut. Default 1 h; `"off"` for no limit.
+    pub max_lifetime: Timeout,
+    /// Exchanges that one connection carries, at most. 0 is no limit, the default.
+    pub max_requests: u64,
 }
 
 impl Default for Settings {
@@ -65,6 +72,8 @@ impl Default for Settings {
             timeout: Timeout::OFF,
             max_waiters: 0,
             wait_warn: Timeout::seconds(1),
+            max_lifetime: Timeout::seconds(3600),
+            max_requests: 0,
         }
     }
 }
@@ -119,8 +128,7 @@ pub(crate) struct Connection {
     route: Arc<Route>,
     slot: SlotId,
     sender: wire::Sender,
-    /// How long it is kept idle.
-    idle_life: Duration,
+    life: Life,
     /// What opening it took, until its first user has taken it.
     opening: Option<Box<Timings>>,
     /// Its end tells the connection's task that nobody wants it any more.
@@ -154,7 +162,10 @@ impl Pool {
                 })?,
             };
             let mut lease = Lease { connection: Some(connection), shared: Arc::clone(&self.shared), reused: true };
-            let opening = lease.connection.as_mut().and_then(|connection| connection.opening.take());
+            let opening = lease.connection.as_mut().and_then(|connection| {
+                connection.life.begin_exchange();
+                connection.opening.take()
+            });
             let ready = lease.sender()?.ready().await;
             match (ready, opening) {
                 (Ok(true), None) => {
@@ -229,11 +240,11 @@ impl Shared {
     }
 
     fn give_back(self: &Arc<Self>, connection: Box<Connection>) {
-        let Connection { route, slot, idle_life, .. } = &*connection;
-        let (route, slot, expires) = (Arc::clone(route), *slot, Instant::now() + *idle_life);
-        self.change(|inner, actions| match inner.ended {
-            true => inner.machine.discard(slot, connection, actions),
-            false => {
+        let Connection { route, slot, life, .. } = &*connection;
+        let (route, slot, expires) = (Arc::clone(route), *slot, life.expires(Instant::now()));
+        self.change(|inner, actions| match expires.filter(|_| !inner.ended) {
+            None => inner.machine.discard(slot, connection, actions),
+            Some(expires) => {
                 inner.machine.give_back(&route, slot, connection, expires, actions);
                 self.remind(inner, expires);
             }
@@ -265,7 +276,9 @@ struct Opening {
 impl Opening {
     fn succeeded(&mut self, connection: Box<Connection>) {
         let Some(route) = self.route.take() else { return };
-        let (slot, expires) = (connection.slot, Instant::now() + connection.idle_life);
+        let (slot, now) = (connection.slot, Instant::now());
+        // However short its life, its first exchange is what it was opened for.
+        let expires = connection.life.expires(now).unwrap_or(now);
         self.shared.change(|inner, actions| {
             inner.machine.connected(&route, slot, connection, expires, actions);
             self.shared.remind(inner, expires);
@@ -312,9 +325,9 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
     let (wanted, unwanted) = oneshot::channel();
     let driver = match opened {
         Ok(crate::Opened { slot, sender, driver }) => {
-            let idle_life = waiter.snapshot.policy.pool.keepalive.0;
+            let life = Life::new(&waiter.snapshot.policy.pool);
             let opening_took = exchange.record.timings().map(Box::new);
-            let connection = Connection { route, slot, sender, idle_life, opening: opening_took, _wanted: wanted };
+            let connection = Connection { route, slot, sender, life, opening: opening_took, _wanted: wanted };
             opening.succeeded(Box::new(connection));
             driver
         }

@@ -86,7 +86,7 @@ impl Lease {
     /// The server keeps idle connections for this long only.
     pub(crate) fn shorten_idle_life(&mut self, life: Duration) {
         if let Some(connection) = &mut self.connection {
-            connection.idle_life = connection.idle_life.min(life);
+            connection.life.idle = connection.life.idle.min(life);
         }
     }
 

@@ -1,0 +1,73 @@
+//! The life of a connection: how long it is kept idle, when it is used no more, and how often it is used.
+//!
+//! Asked when a connection has been opened and when it comes back; what runs on a connection is never cut by it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Settings;
+
+/// How long a connection is used and kept.
+#[derive(Debug)]
+pub(super) struct Life {
+    /// How long it is kept idle.
+    pub(super) idle: Duration,
+    /// When it is used no more.
+    ends: Option<Instant>,
+    /// Exchanges that it may still carry; absent where they are not counted.
+    exchanges: Option<u64>,
+}
+
+impl Life {
+    /// That of a connection which has just been opened.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let ends = settings.max_lifetime.0.and_then(|life| Instant::now().checked_add(life));
+        Self {
+            idle: settings.keepalive.0,
+            ends,
+            exchanges: (settings.max_requests > 0).then_some(settings.max_requests),
+        }
+    }
+
+    /// When the connection is to be closed, if it becomes idle now; absent if it is used up already.
+    pub(super) fn expires(&self, now: Instant) -> Option<Instant> {
+        let expires = self.ends.map_or(now + self.idle, |ends| ends.min(now + self.idle));
+        (self.exchanges != Some(0) && expires > now).then_some(expires)
+    }
+
+    pub(super) fn begin_exchange(&mut self) {
+        self.exchanges = self.exchanges.map(|left| left.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::units::Timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_lives_as_long_as_the_shorter_of_its_bounds() {
+        let settings = Settings { max_lifetime: Timeout::seconds(20), ..Settings::default() };
+        let (life, opened) = (Life::new(&settings), Instant::now());
+        let after = |seconds| opened + Duration::from_secs(seconds);
+        assert_eq!(life.expires(opened), Some(after(15)));
+        assert_eq!(life.expires(after(10)), Some(after(20)));
+        assert_eq!((life.expires(after(20)), life.expires(after(21))), (None, None));
+        let endless = Life::new(&Settings { max_lifetime: Timeout::OFF, ..Settings::default() });
+        assert_eq!(endless.expires(after(100_000)), Some(after(100_015)));
+    }
+
+    #[test]
+    fn exchanges_are_counted_where_they_are_bounded() {
+        let mut bounded = Life::new(&Settings { max_requests: 2, ..Settings::default() });
+        let mut free = Life::new(&Settings::default());
+        let mut kept = Vec::new();
+        for _ in 0..3 {
+            bounded.begin_exchange();
+            free.begin_exchange();
+            kept.push((bounded.expires(Instant::now()).is_some(), free.expires(Instant::now()).is_some()));
+        }
+        assert_eq!(kept, [(true, true), (false, true), (false, true)]);
+    }
+}
