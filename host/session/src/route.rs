@@ -250,6 +250,7 @@ impl Shape {
             wait_warn: _,
             max_lifetime: _,
             max_requests: _,
+            descriptors: _,
         } = pool;
         // How an address is found; only its family shows in the connection.
         let dns::Settings { ttl: _, timeout: _, max_entries: _, family } = dns;

@@ -131,6 +131,11 @@ pub(super) const KEYS: &[Key] = &[
         Of(|p| p.pool.max_requests.to_string()),
         "Exchanges that one connection carries, at most. 0 is no limit.",
     ),
+    key(
+        "pool.descriptors",
+        Of(|p| quoted(p.pool.descriptors)),
+        "Share of the files that this process may open (ulimit -n) which `limit` is clamped to, with a warning.",
+    ),
     key("dns.ttl", Of(|p| quoted(p.dns.ttl)), "How long an answer is reused. \"off\" asks for every connection."),
     key("dns.timeout", Of(|p| quoted(p.dns.timeout)), "The longest lookup."),
     key(
@@ -215,7 +220,6 @@ const LATER: &[&str] = &[
     "credentials.*.region",
     "credentials.*.service",
     "credentials.*.plain_proxy",
-    "pool.descriptors",
     "pool.isolation",
     "dns.negative_ttl",
     "dns.stale_if_error",

@@ -19,6 +19,38 @@ pub struct Timeout(pub Option<Duration>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
+/// A part of a whole: `"50%"`, between 1 and 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Share(u8);
+
+impl Share {
+    /// So many hundredths, at least 1 and at most 100.
+    #[must_use]
+    pub const fn percent(percent: u8) -> Self {
+        Self(if percent == 0 {
+            1
+        } else if percent > 100 {
+            100
+        } else {
+            percent
+        })
+    }
+
+    /// The share of a whole, rounded down.
+    #[must_use]
+    pub fn of(self, whole: u64) -> u64 {
+        u64::try_from(u128::from(whole) * u128::from(self.0) / 100).unwrap_or(u64::MAX)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        match digits.and_then(|digits| digits.parse::<u8>().ok()) {
+            Some(percent @ 1..=100) => Ok(Self(percent)),
+            Some(_) | None => Err(format!("`{text}` is not a share between 1% and 100%, as in \"50%\"")),
+        }
+    }
+}
+
 impl Period {
     /// A period of whole seconds.
     #[must_use]
@@ -167,6 +199,19 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = from.deserialize_str(Text { unit: "%", example: "50%" })?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}%", self.0)
+    }
+}
+
 impl fmt::Display for Period {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX);
@@ -208,6 +253,16 @@ mod tests {
         assert_eq!(duration("1h"), Ok(3_600_000_000_000));
         for bad in ["", "15", "s", "0s", "-1s", "15 seconds", "1e400s", "9999999999h", "nans"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_a_whole_number_of_hundredths() {
+        assert_eq!(Share::parse("50%").map(|share| share.of(1025)), Ok(512));
+        assert_eq!(Share::parse("100%").map(|share| share.of(u64::MAX)), Ok(u64::MAX));
+        assert_eq!(Share::parse("7%").unwrap().to_string(), "7%");
+        for bad in ["", "%", "0%", "101%", "256%", "50", "-5%", "+5%", "5.5%", "50 %"] {
+            assert!(Share::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod state;
 mod life;
+mod descriptors;
 mod token;
 mod wait;
 
@@ -24,13 +25,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, Kind};
 use crate::monitor::{Counters, Exchange, Figures, Record, Timings};
-use crate::policy::units::{Period, Timeout};
+use crate::policy::units::{Period, Share, Timeout};
 use crate::route::{HostPort, Route};
 use crate::stage::Stage;
 use crate::{Snapshot, wire};
 use life::Life;
 pub(crate) use state::SlotId;
-use state::{Counts, Limits, State};
+use state::{Counts, State};
 pub(crate) use token::{Lease, Slot};
 use wait::Waiter;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub max_lifetime: Timeout,
     /// Exchanges that one connection carries, at most. 0 is no limit, the default.
     pub max_requests: u64,
+    /// Share of the files that the process may open (RLIMIT_NOFILE) which `limit` is clamped to. Default 50%.
+    pub descriptors: Share,
 }
 
 impl Default for Settings {
@@ -74,6 +77,7 @@ impl Default for Settings {
             wait_warn: Timeout::seconds(1),
             max_lifetime: Timeout::seconds(3600),
             max_requests: 0,
+            descriptors: Share::percent(50),
         }
     }
 }
@@ -137,9 +141,14 @@ pub(crate) struct Connection {
 
 impl Pool {
     pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
-        let limits = Limits { total: settings.limit, per_host: settings.limit_per_host, waiters: settings.max_waiters };
         let (alive, watched) = watch::channel(());
-        let inner = Inner { machine: State::new(limits), reaps: None, reaper_runs: false, warned: None, ended: false };
+        let inner = Inner {
+            machine: State::new(descriptors::limits(settings)),
+            reaps: None,
+            reaper_runs: false,
+            warned: None,
+            ended: false,
+        };
         let shared = Shared { inner: Mutex::new(inner), counters, alive: watched, reaper: Arc::new(Notify::new()) };
         Self { shared: Arc::new(shared), _alive: alive }
     }

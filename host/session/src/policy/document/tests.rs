@@ -139,6 +139,8 @@ fn a_bad_value_says_what_to_write() {
             "dns.timeout = \"off\"",
             "seaway.toml:1: `dns.timeout`: `off` is not a number with a unit (ms, s, m, h, d), as in \"15s\"",
         ),
+        ("pool.descriptors = 50", "seaway.toml:1: `pool.descriptors`: a bare number has no unit; write \"50%\""),
+        ("pool.descriptors = \"0%\"", "seaway.toml:1: `pool.descriptors`: `0%` is not a share between 1% and 100%"),
         ("pool.limit = \"5\"", "seaway.toml:1: `pool.limit`: a string where a whole number belongs"),
         ("pool.limit = -1", "seaway.toml:1: `pool.limit`: integer `-1` where a whole number belongs"),
         ("pool.force_close = 1", "seaway.toml:1: `pool.force_close`: integer `1` where `true` or `false` belongs"),
