@@ -1,12 +1,11 @@
 //! `credentials`: the secret takes the placeholder's place where it may go, and shows nowhere else.
 
-use std::sync::{Arc, Mutex};
-
 use bytes::Bytes;
 use seaway_session::{Call, Kind, Record, RequestBody, Stage};
 use seaway_tests::answer::{Answer, Then};
 use seaway_tests::client::{Client, request};
 use seaway_tests::error::{SECRET, assert_says};
+use seaway_tests::log::Log;
 use seaway_tests::origin::Origin;
 use seaway_tests::request::Request;
 
@@ -160,11 +159,7 @@ async fn a_placeholder_outside_the_headers_is_never_filled() {
 /// V2: a run through successes and failures of every stage, with all logs on, shows no secret anywhere.
 #[tokio::test]
 async fn no_secret_shows_in_logs_errors_records_or_debug() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::listen();
     let origin = Origin::plain(|request: &Request| match request.target.as_str() {
         "/v1/reset" => Answer::none().then(Then::Reset),
         "/v1/cut" => Answer::raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").then(Then::Close),
@@ -186,25 +181,5 @@ async fn no_secret_shows_in_logs_errors_records_or_debug() {
     assert!(log.text().contains("key that the guest set itself"), "the log was not listened to: {}", log.text());
     for mark in seaway_tests::error::MARKS {
         assert!(!shown.contains(mark), "`{mark}` shows in {shown}");
-    }
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod folder;
+pub mod log;
 pub mod ledger;
 pub mod answer;
 pub mod request;
