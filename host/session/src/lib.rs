@@ -179,7 +179,7 @@ impl Session {
         exchange.record.update(|timings| timings.origin = Some(origin.to_string()));
         let admitted = Stage::Egress.decide(&exchange, || snapshot.egress.admit(&origin, &head.method));
         let trust = admitted.map_err(|error| error.at(&origin, exchange.arrived.elapsed()))?;
-        let route = Arc::new(Route::new(origin, trust, &snapshot.shape));
+        let route = Arc::new(Route::new(origin, trust, &policy.dns.hosts, &snapshot.shape));
         let origin = route.origin();
         let answer = async {
             Stage::Credentials
@@ -243,6 +243,7 @@ pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange
 
     let deadline = within(policy.dns.timeout, "dns.timeout", Kind::DnsTimeout);
     let addresses = Stage::Dns.run(exchange, deadline, pin!(resolver.resolve(&policy.dns, origin))).await;
+    let addresses = addresses.or_else(|error| resolver.stale(&policy.dns, origin, exchange, error));
     let addresses = addresses.map_err(|error| proxies.hint(error))?;
     let addresses = Stage::Egress.decide(exchange, || route.admit(egress, &addresses))?;
 

@@ -153,6 +153,8 @@ pub struct Figures {
     pub reused: u64,
     /// Idle connections closed to make room for another route.
     pub evicted: u64,
+    /// Connections opened to an address that had expired, because asking for it anew failed (`dns.stale_if_error`).
+    pub stale: u64,
     /// Open sockets now: connecting, active, idle and closing.
     pub open: usize,
     /// Idle connections now.
@@ -196,6 +198,7 @@ pub(crate) struct Tally {
     pub(crate) exchanges: AtomicU64,
     pub(crate) opened: AtomicU64,
     pub(crate) reused: AtomicU64,
+    pub(crate) stale: AtomicU64,
     stages: [StageTally; Stage::ALL.len()],
 }
 
@@ -232,6 +235,7 @@ impl Counters {
             opened: sum(&|tally| &tally.opened),
             reused: sum(&|tally| &tally.reused),
             evicted: 0,
+            stale: sum(&|tally| &tally.stale),
             open: 0,
             idle: 0,
             waiting: 0,

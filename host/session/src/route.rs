@@ -12,7 +12,7 @@ use http::Uri;
 use http::uri::Scheme as UriScheme;
 use smol_str::{SmolStr, StrExt as _};
 
-use crate::dns::{Addresses, Family};
+use crate::dns::{Addresses, Family, Hosts};
 use crate::egress::{Egress, Trust};
 use crate::error::{Error, Kind};
 use crate::policy::Policy;
@@ -179,6 +179,8 @@ pub(crate) struct Route {
     origin: Origin,
     /// What the addresses behind the origin may be: a connection to a private one is not lent to who may not have one.
     trust: Trust,
+    /// What `dns.hosts` says of the host: who writes another address there wants no connection to the old one.
+    written: Option<Addresses>,
     shape: Arc<Shape>,
 }
 
@@ -194,8 +196,9 @@ pub(crate) struct Shape {
 }
 
 impl Route {
-    pub(crate) fn new(origin: Origin, trust: Trust, shape: &Arc<Shape>) -> Self {
-        Self { origin, trust, shape: Arc::clone(shape) }
+    pub(crate) fn new(origin: Origin, trust: Trust, hosts: &Hosts, shape: &Arc<Shape>) -> Self {
+        let written = hosts.of(origin.host()).cloned();
+        Self { origin, trust, written, shape: Arc::clone(shape) }
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -252,8 +255,9 @@ impl Shape {
             max_requests: _,
             descriptors: _,
         } = pool;
-        // How an address is found; only its family shows in the connection.
-        let dns::Settings { ttl: _, timeout: _, max_entries: _, family } = dns;
+        // How an address is found; only its family shows in the connection. What `hosts` says of a name is the route's.
+        let dns::Settings { ttl: _, timeout: _, negative_ttl: _, stale_if_error: _, max_entries: _, hosts: _, family } =
+            dns;
         let tcp::Settings { timeout: _, happy_eyeballs: _, interleave: _, keepalive, nodelay } = tcp;
         // A proxy that applies ends the exchange before there is a connection.
         let proxy::Settings { mode: _ } = proxy;

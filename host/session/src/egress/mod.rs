@@ -193,6 +193,11 @@ impl Egress {
     }
 }
 
+/// True if `host` is a name: lower case, without a trailing dot, and nothing that a resolver would read as an address.
+pub(crate) fn is_name(host: &str) -> bool {
+    matches!(address::read(host), Host::Name)
+}
+
 fn unusual(origin: &Origin, address: IpAddr) -> Error {
     let message = format!("`{}` is the address {address} in an unusual spelling", origin.host());
     Error::new(Stage::Egress, Kind::AddressDenied(address), message).with_hint(format!("write it as {address}"))

@@ -139,9 +139,24 @@ pub(super) const KEYS: &[Key] = &[
     key("dns.ttl", Of(|p| quoted(p.dns.ttl)), "How long an answer is reused. \"off\" asks for every connection."),
     key("dns.timeout", Of(|p| quoted(p.dns.timeout)), "The longest lookup."),
     key(
+        "dns.negative_ttl",
+        Of(|p| quoted(p.dns.negative_ttl)),
+        "How long a failure to resolve a name is the answer. \"off\" asks again at once.",
+    ),
+    key(
+        "dns.stale_if_error",
+        Of(|p| quoted(p.dns.stale_if_error)),
+        "How long after its end of life an answer serves on while asking anew fails. \"off\" for not at all.",
+    ),
+    key(
         "dns.max_entries",
         Of(|p| p.dns.max_entries.to_string()),
         "Names kept; the least recently used goes first. 0 keeps none.",
+    ),
+    key(
+        "dns.hosts",
+        Of(|p| p.dns.hosts.to_string()),
+        "Names with their addresses, which nobody is asked for: { \"llm.corp.example\" = [\"10.1.2.3\"] }. Egress judges these addresses like any other.",
     ),
     key("dns.family", Of(|p| quoted(family(p.dns.family))), "Addresses that are used: any, ipv4 or ipv6."),
     key(
@@ -221,10 +236,7 @@ const LATER: &[&str] = &[
     "credentials.*.service",
     "credentials.*.plain_proxy",
     "pool.isolation",
-    "dns.negative_ttl",
-    "dns.stale_if_error",
     "dns.servers",
-    "dns.hosts",
     "dns.ttl_min",
     "dns.ttl_max",
     "tcp.local_address",

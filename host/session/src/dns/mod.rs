@@ -1,0 +1,200 @@
+//! Names to addresses: a table of the operator's own, then the system's resolver behind a cache.
+//!
+//! Runs in the pool's task, after `pool` has made room and before egress looks at the addresses. However many callers ask
+//! for a name at once, one lookup is made for them all. An answer lives for `dns.ttl`, a failure for `dns.negative_ttl`,
+//! and an answer that has expired serves on for `dns.stale_if_error` while asking anew fails.
+
+mod hosts;
+mod names;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Kind};
+use crate::monitor::{Counters, Exchange};
+use crate::policy::units::{Period, Timeout};
+use crate::route::Origin;
+use crate::stage::Stage;
+pub use hosts::Hosts;
+use names::Names;
+
+/// `[dns]`: how names become addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How long an answer is reused. Default 10 s; `"off"` asks for every connection.
+    pub ttl: Timeout,
+    /// Deadline of one lookup. Default 5 s. The lookup itself goes on, for who asks next.
+    pub timeout: Period,
+    /// How long a failure is the answer. Default 2 s; `"off"` asks again at once.
+    pub negative_ttl: Timeout,
+    /// How long after its end of life an answer serves on while asking anew fails. Default 30 s; `"off"` for not at all.
+    pub stale_if_error: Timeout,
+    /// Names kept; the least recently used goes first. Default 1000; 0 keeps none.
+    pub max_entries: usize,
+    /// Names with their addresses, which nobody is asked for: `{ "llm.corp.example" = ["10.1.2.3"] }`. Default none.
+    pub hosts: Hosts,
+    /// Which addresses are used. Default any.
+    pub family: Family,
+}
+
+/// Address families that may be dialled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Both.
+    #[default]
+    Any,
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ttl: Timeout::seconds(10),
+            timeout: Period::seconds(5),
+            negative_ttl: Timeout::seconds(2),
+            stale_if_error: Timeout::seconds(30),
+            max_entries: 1000,
+            hosts: Hosts::default(),
+            family: Family::Any,
+        }
+    }
+}
+
+impl Family {
+    /// The addresses of the family; absent if there is none.
+    fn select(self, addresses: Addresses) -> Option<Addresses> {
+        if addresses.iter().all(|address| self.allows(address)) {
+            return Some(addresses);
+        }
+        let allowed: Addresses = addresses.iter().copied().filter(|address| self.allows(address)).collect();
+        Some(allowed).filter(|allowed| !allowed.is_empty())
+    }
+
+    fn allows(self, address: &IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Ipv4 => address.is_ipv4(),
+            Self::Ipv6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// Addresses of a host, in the resolver's order; never empty.
+pub(crate) type Addresses = Arc<[IpAddr]>;
+
+/// The resolver of a session, shared by all of its connections.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    names: Names,
+}
+
+impl Resolver {
+    pub(crate) fn new() -> Self {
+        Self { names: Names::default() }
+    }
+
+    /// The addresses of the origin's host that the family allows. An address in the name's place is its own answer.
+    ///
+    /// Cancel safe: a lookup that was begun goes on.
+    pub(crate) async fn resolve(&self, settings: &Settings, origin: &Origin) -> Result<Addresses, Error> {
+        let host = origin.host();
+        let addresses = match (origin.address(), settings.hosts.of(host)) {
+            (Some(address), _) => Arc::from([address]),
+            (None, Some(written)) => Arc::clone(written),
+            (None, None) => self.names.find(settings, host, system).await.map_err(|source| {
+                Error::new(Stage::Dns, Kind::DnsFailed, format!("`{host}` did not resolve: {source}"))
+                    .with_source(source)
+            })?,
+        };
+        settings.family.select(addresses).ok_or_else(|| {
+            Error::new(Stage::Dns, Kind::DnsFailed, format!("`{host}` has no address of the wanted family"))
+                .with_hint("`dns.family = \"any\"` uses every address")
+        })
+    }
+
+    /// The last answer, where asking anew ended in `error` and the answer is not too old to stand in.
+    ///
+    /// # Errors
+    /// `error`, where there is none.
+    pub(crate) fn stale(
+        &self,
+        settings: &Settings,
+        origin: &Origin,
+        exchange: &Exchange,
+        error: Error,
+    ) -> Result<Addresses, Error> {
+        let stale = self.names.stale(settings, origin.host()).and_then(|addresses| settings.family.select(addresses));
+        let Some(addresses) = stale else { return Err(error) };
+        exchange.counters.add(|tally| &tally.stale);
+        tracing::warn!(%origin, "an answer of DNS that has expired serves on (`dns.stale_if_error`): {}", error.message());
+        Ok(addresses)
+    }
+}
+
+/// Asks the system's resolver (`getaddrinfo`, on a thread for blocking work), which brings hosts files and search lists.
+async fn system(host: String) -> io::Result<Vec<IpAddr>> {
+    let mut addresses = Vec::new();
+    for address in tokio::net::lookup_host((host, 0)).await?.map(|address: SocketAddr| address.ip()) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(table: &[(&str, &[&str])]) -> Result<Hosts, String> {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let table: std::collections::BTreeMap<_, _> =
+            table.iter().map(|(name, texts)| ((*name).to_owned(), addresses(texts))).collect();
+        Hosts::try_from(table)
+    }
+
+    #[tokio::test]
+    async fn a_literal_address_is_its_own_answer_and_obeys_the_family() {
+        let resolver = Resolver::new();
+        let origin = Origin::parse("http://192.0.2.1:80").unwrap();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!(*resolver.resolve(&Settings::default(), &origin).await.unwrap(), [address]);
+        let settings = Settings { family: Family::Ipv6, ..Settings::default() };
+        assert_eq!(resolver.resolve(&settings, &origin).await.unwrap_err().kind(), Kind::DnsFailed);
+    }
+
+    #[tokio::test]
+    async fn the_table_answers_for_its_names_and_obeys_the_family() {
+        let table = hosts(&[("LLM.Corp.example.", &["10.1.2.3", "fd12::1"]), ("v4.example", &["192.0.2.1"])]).unwrap();
+        let resolve = async |url: &str, family| {
+            let settings = Settings { hosts: table.clone(), family, ..Settings::default() };
+            let resolved = Resolver::new().resolve(&settings, &Origin::parse(url).unwrap()).await;
+            resolved.map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(resolve("https://llm.corp.example", Family::Any).await.unwrap(), ["10.1.2.3", "fd12::1"]);
+        assert_eq!(resolve("https://llm.corp.example.:8443", Family::Ipv6).await.unwrap(), ["fd12::1"]);
+        assert_eq!(resolve("http://v4.example", Family::Ipv6).await.unwrap_err().kind(), Kind::DnsFailed);
+    }
+
+    #[test]
+    fn an_entry_that_is_none_is_refused() {
+        for (name, addresses, words) in [
+            ("a b", &["192.0.2.1"][..], "is not a host name"),
+            ("*.corp.example", &["192.0.2.1"], "is not a host name"),
+            ("192.0.2.9", &["192.0.2.1"], "is not a host name"),
+            ("127.1", &["192.0.2.1"], "is not a host name"),
+            ("a.example", &[], "has no address"),
+        ] {
+            assert!(hosts(&[(name, addresses)]).unwrap_err().contains(words), "{name}");
+        }
+        assert!(hosts(&[("a.example", &["192.0.2.1"]), ("A.example.", &["192.0.2.2"])]).is_err());
+    }
+}
