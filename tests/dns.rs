@@ -67,3 +67,19 @@ async fn a_record_holds_dns_and_tcp_of_a_new_connection_only() {
         assert!(timings.elapsed() >= *own.last().unwrap());
     }
 }
+
+/// `dns.hosts`: the table answers, nobody is asked, and egress judges what it says like any other answer.
+#[tokio::test]
+async fn the_table_of_hosts_answers_and_egress_judges_it() {
+    let origin = hello().await;
+    let url = origin.at("Llm.Corp.Example", "/");
+    let policy = "[dns]\nhosts = { \"llm.corp.example\" = [\"127.0.0.1\"] }";
+    let client = Client::under(policy).destination(&url).build();
+    assert_eq!(client.get(&url).await.unwrap().body, "hello");
+    let host = origin.ledger().requests[0].header("host");
+    assert_eq!(host, Some(format!("Llm.Corp.Example:{}", origin.port())));
+    let client = Client::under(policy).built_in(&url, false).build();
+    let error = client.get(&url).await.unwrap_err();
+    assert_says(&error, Stage::Egress, error.kind(), &["`llm.corp.example` leads to 127.0.0.1, a loopback address"]);
+    assert_eq!(origin.ledger().accepted, 1);
+}

@@ -21,8 +21,12 @@ struct BlackHole {
 
 impl BlackHole {
     fn new() -> Self {
+        Self::at(Ipv4Addr::LOCALHOST, 0)
+    }
+
+    fn at(address: Ipv4Addr, port: u16) -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        listener.bind(&SocketAddr::from((address, port)).into()).unwrap();
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap();
         let mut sockets = vec![listener];
@@ -126,4 +130,55 @@ async fn one_good_address_is_enough() {
     assert_eq!(client.get(&origin.at("localhost", "/")).await.unwrap().body, "hello");
     client.settles(1, 1).await;
     assert_eq!(kernel::sockets_to(origin.port()), 1);
+}
+
+/// D5: addresses that do not answer cost their head start each, and with no room to race, their share of the deadline.
+#[tokio::test]
+async fn addresses_that_do_not_answer_cost_their_head_start() {
+    let origin = Origin::plain(|_: &_| Answer::ok("hello")).await;
+    let _holes = [2, 3].map(|host| BlackHole::at(Ipv4Addr::new(127, 0, 0, host), origin.port()));
+    let url = origin.at("several.example", "/");
+    let hosts = "[dns]\nhosts = { \"several.example\" = [\"127.0.0.2\", \"127.0.0.3\", \"127.0.0.1\"] }\n";
+    for (policy, least, most) in [
+        ("", 500, 5_000),
+        ("[tcp]\nhappy_eyeballs = \"20ms\"", 40, 400),
+        ("[pool]\nlimit = 1\n[tcp]\ntimeout = \"900ms\"", 600, 900),
+    ] {
+        let client = Client::under(&format!("{hosts}{policy}")).destination(&url).build();
+        let start = Instant::now();
+        assert_eq!(client.get(&url).await.unwrap().body, "hello", "{policy}");
+        let took = start.elapsed();
+        assert!(took >= Duration::from_millis(least) && took < Duration::from_millis(most), "{policy}: {took:?}");
+        client.settles(1, 1).await;
+    }
+}
+
+/// D5: whichever family is dead, the other one is used.
+#[tokio::test]
+async fn a_dead_family_is_passed_over() {
+    let origin = Origin::plain(|_: &_| Answer::ok("hello")).await;
+    let url = origin.at("mixed.example", "/");
+    for addresses in ["\"::1\", \"127.0.0.1\"", "\"127.0.0.1\", \"::1\"", "\"127.0.0.9\", \"::1\", \"127.0.0.1\""] {
+        let policy = format!("[dns]\nhosts = {{ \"mixed.example\" = [{addresses}] }}");
+        let client = Client::under(&policy).destination(&url).build();
+        assert_eq!(client.get(&url).await.unwrap().body, "hello", "{addresses}");
+    }
+}
+
+/// `tcp.local_address`: connections come from it, and an address that is not this machine's says so.
+#[tokio::test]
+async fn connections_come_from_the_local_address() {
+    let origin = Origin::everywhere(|_: &_| Answer::ok("hello")).await;
+    let client = Client::under("[tcp]\nlocal_address = \"127.0.0.77\"\nuser_timeout = \"30s\"").to(&origin).build();
+    assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
+    assert_eq!(origin.ledger().peers, [Ipv4Addr::new(127, 0, 0, 77)]);
+    let client = Client::under("[tcp]\nlocal_address = \"192.0.2.77\"").to(&origin).build();
+    let error = client.get(&origin.url("/")).await.unwrap_err();
+    assert_says(&error, Stage::Tcp, Kind::Unavailable, &["`tcp.local_address` of 192.0.2.77 cannot be used"]);
+    let client = Client::under("[tcp]\nlocal_address = \"::1\"").to(&origin).build();
+    let error = client.get(&origin.url("/")).await.unwrap_err();
+    let words =
+        ["`tcp.local_address` of ::1 is IPv6, and the host has IPv4 addresses only", "hint: write an IPv4 address"];
+    assert_says(&error, Stage::Tcp, Kind::Unavailable, &words);
+    client.settles(0, 0).await;
 }

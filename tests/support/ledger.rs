@@ -1,5 +1,7 @@
 //! What an origin saw: connections, requests, ends, and what it had to complain of.
 
+use std::net::IpAddr;
+
 use crate::request::Request;
 
 /// The books of an origin.
@@ -7,6 +9,8 @@ use crate::request::Request;
 pub struct Ledger {
     /// Connections accepted.
     pub accepted: usize,
+    /// Where each of them came from.
+    pub peers: Vec<IpAddr>,
     /// Connections open now, as the origin sees it.
     pub open: usize,
     /// The most that were open at once.

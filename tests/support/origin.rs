@@ -133,9 +133,9 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
     let port = listener.local_addr().map_or(0, |address| address.port());
     let mut connections = JoinSet::new();
     loop {
-        let socket = tokio::select! {
+        let (socket, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => socket,
+                Ok(accepted) => accepted,
                 Err(error) => return complain(&server.books, format!("accept: {error}")),
             },
             Some(_ended) = connections.join_next() => continue,
@@ -147,6 +147,7 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
             number = ledger.accepted;
             ledger.accepted += 1;
             ledger.open += 1;
+            ledger.peers.push(peer.ip());
             ledger.peak = ledger.peak.max(ledger.open);
             ledger.kernel_peak = ledger.kernel_peak.max(sockets);
         });

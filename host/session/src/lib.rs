@@ -140,6 +140,7 @@ impl Session {
     /// # Errors
     /// What of the policy cannot be used: a file, a variable, an empty certificate store.
     pub fn new(policy: Policy, environment: &Environment, destinations: Destinations) -> Result<Self, policy::Error> {
+        tcp::check(&policy.tcp)?;
         let counters = Arc::new(Counters::default());
         let pool = Pool::new(&policy.pool, Arc::clone(&counters));
         let tls = tls::Tls::new(&policy.tls, environment)?;

@@ -16,7 +16,7 @@ use crate::dns::{Addresses, Family, Hosts};
 use crate::egress::{Egress, Trust};
 use crate::error::{Error, Kind};
 use crate::policy::Policy;
-use crate::policy::units::Size;
+use crate::policy::units::{Period, Size};
 use crate::stage::Stage;
 use crate::tcp::Keepalive;
 use crate::tls::Identity;
@@ -190,6 +190,9 @@ pub(crate) struct Shape {
     family: Family,
     keepalive: Keepalive,
     nodelay: bool,
+    /// A firewall may know us by it.
+    local_address: Option<IpAddr>,
+    user_timeout: Option<Period>,
     tls: Identity,
     max_headers: usize,
     max_header_bytes: Size,
@@ -258,7 +261,15 @@ impl Shape {
         // How an address is found; only its family shows in the connection. What `hosts` says of a name is the route's.
         let dns::Settings { ttl: _, timeout: _, negative_ttl: _, stale_if_error: _, max_entries: _, hosts: _, family } =
             dns;
-        let tcp::Settings { timeout: _, happy_eyeballs: _, interleave: _, keepalive, nodelay } = tcp;
+        let tcp::Settings {
+            timeout: _,
+            happy_eyeballs: _,
+            interleave: _,
+            keepalive,
+            nodelay,
+            local_address,
+            user_timeout,
+        } = tcp;
         // A proxy that applies ends the exchange before there is a connection.
         let proxy::Settings { mode: _ } = proxy;
         // Each set of TLS settings is read once and numbered: the number stands for what the files held.
@@ -270,6 +281,8 @@ impl Shape {
             family: *family,
             keepalive: *keepalive,
             nodelay: *nodelay,
+            local_address: *local_address,
+            user_timeout: *user_timeout,
             tls,
             max_headers: *max_headers,
             max_header_bytes: *max_header_bytes,

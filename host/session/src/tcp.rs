@@ -19,6 +19,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind};
+use crate::policy;
 use crate::policy::units::Period;
 use crate::pool::{Slot, SlotId};
 use crate::stage::Stage;
@@ -37,6 +38,12 @@ pub struct Settings {
     pub keepalive: Keepalive,
     /// Sends small segments at once. Default true.
     pub nodelay: bool,
+    /// The address of this machine that connections come from; hosts are reached over its family alone. Default the
+    /// system's choice.
+    pub local_address: Option<IpAddr>,
+    /// How long sent bytes may stay unacknowledged before the kernel ends the connection (TCP_USER_TIMEOUT, RFC 5482).
+    /// Linux only: elsewhere it is an error at load. Default the system's, some 15 minutes.
+    pub user_timeout: Option<Period>,
 }
 
 /// `tcp.keepalive`: SO_KEEPALIVE and its three numbers.
@@ -99,7 +106,22 @@ impl Default for Settings {
             interleave: 1,
             keepalive: Keepalive::On(Probes::default()),
             nodelay: true,
+            local_address: None,
+            user_timeout: None,
         }
+    }
+}
+
+/// Refuses what this system cannot do.
+///
+/// # Errors
+/// `tcp.user_timeout` anywhere but on Linux.
+pub(crate) fn check(settings: &Settings) -> Result<(), policy::Error> {
+    match settings.user_timeout {
+        Some(_) if !cfg!(target_os = "linux") => {
+            Err(policy::Error::key("tcp.user_timeout", "only Linux has it; leave it out, and see `tcp.keepalive`"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -131,7 +153,7 @@ impl Drop for Stream {
 /// Each address may take its share of `tcp.timeout`, so that one that does not answer leaves time for the others even
 /// where they cannot race. Cancel safe: dropping it closes every socket that it opened.
 pub(crate) async fn connect(settings: &Settings, addresses: &[IpAddr], port: u16, slot: Slot) -> Result<Stream, Error> {
-    let addresses = interleave(addresses, settings.interleave);
+    let addresses = interleave(&of_our_family(settings.local_address, addresses)?, settings.interleave);
     let share = settings.timeout.0 / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
     let room = slot.room();
     let mut waiting = addresses.iter().map(|address| SocketAddr::new(*address, port));
@@ -168,17 +190,51 @@ async fn attempt(
 ) -> Result<Stream, (SocketAddr, io::Error, Slot)> {
     let connected = async {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        let socket = socket.connect(address).await?;
-        socket.set_nodelay(settings.nodelay)?;
-        if let Keepalive::On(Probes { idle, interval, count }) = settings.keepalive {
-            let probes = TcpKeepalive::new().with_time(idle.0).with_interval(interval.0).with_retries(count);
-            SockRef::from(&socket).set_tcp_keepalive(&probes)?;
+        if let Some(local) = settings.local_address {
+            socket.bind(SocketAddr::new(local, 0)).map_err(|error| cannot_bind(local, error))?;
         }
+        let socket = socket.connect(address).await?;
+        tune(settings, &socket)?;
         Ok(socket)
     };
     match timeout(share, connected).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(socket) => Ok(Stream { socket, slot }),
         Err(error) => Err((address, error, slot)),
+    }
+}
+
+/// Sets what the policy says of a connected socket.
+fn tune(settings: &Settings, socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(settings.nodelay)?;
+    if let Keepalive::On(Probes { idle, interval, count }) = settings.keepalive {
+        let probes = TcpKeepalive::new().with_time(idle.0).with_interval(interval.0).with_retries(count);
+        SockRef::from(socket).set_tcp_keepalive(&probes)?;
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(timeout) = settings.user_timeout {
+        SockRef::from(socket).set_tcp_user_timeout(Some(timeout.0))?;
+    }
+    Ok(())
+}
+
+/// The addresses that can be reached from `local`.
+fn of_our_family(local: Option<IpAddr>, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+    let Some(local) = local else { return Ok(addresses.to_vec()) };
+    let ours: Vec<IpAddr> = addresses.iter().copied().filter(|address| address.is_ipv4() == local.is_ipv4()).collect();
+    if ours.is_empty() && !addresses.is_empty() {
+        let (our, their) = if local.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+        let message = format!("`tcp.local_address` of {local} is {our}, and the host has {their} addresses only");
+        return Err(Error::new(Stage::Tcp, Kind::Unavailable, message)
+            .with_hint(format!("write an {their} address of this machine, or leave `tcp.local_address` out")));
+    }
+    Ok(ours)
+}
+
+/// A local address that is none; that it has no port left is another matter.
+fn cannot_bind(local: IpAddr, error: io::Error) -> io::Error {
+    match error.kind() == io::ErrorKind::AddrInUse {
+        true => error,
+        false => io::Error::other(format!("`tcp.local_address` of {local} cannot be used: {error}")),
     }
 }
 
@@ -188,7 +244,8 @@ fn failure(failed: Option<(SocketAddr, io::Error)>, addresses: usize) -> Error {
         return Error::new(Stage::Tcp, Kind::Unavailable, "there is no address to connect to");
     };
     let is = |kind| error.kind() == kind;
-    let no_more = is(io::ErrorKind::AddrNotAvailable) || matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
+    let no_port = is(io::ErrorKind::AddrNotAvailable) || is(io::ErrorKind::AddrInUse);
+    let no_more = no_port || matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
     let (kind, what) = if is(io::ErrorKind::ConnectionRefused) {
         (Kind::ConnectionRefused, "refused the connection".to_owned())
     } else if is(io::ErrorKind::TimedOut) {
@@ -272,6 +329,40 @@ mod tests {
         assert_eq!(order(2), "::1 ::2 10.0.0.1 ::3 10.0.0.2");
         assert_eq!(order(9), "::1 ::2 ::3 10.0.0.1 10.0.0.2");
         assert!(interleave(&[], 1).is_empty());
+    }
+
+    #[test]
+    fn only_addresses_of_the_local_ones_family_are_tried() {
+        let addresses: Vec<IpAddr> = ["::1", "10.0.0.1", "::2"].iter().map(|text| text.parse().unwrap()).collect();
+        let tried = |local: &str, addresses: &[IpAddr]| {
+            let ours = of_our_family(Some(local.parse().unwrap()), addresses)?;
+            Ok(ours.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(of_our_family(None, &addresses).unwrap(), addresses);
+        assert_eq!(tried("10.9.9.9", &addresses).unwrap(), "10.0.0.1");
+        assert_eq!(tried("::9", &addresses).unwrap(), "::1 ::2");
+        let error: Error = tried("10.9.9.9", &addresses[..1]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "tcp: `tcp.local_address` of 10.9.9.9 is IPv4, and the host has IPv6 addresses only"
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_socket_is_tuned_as_the_policy_says() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let before = SockRef::from(&socket).tcp_user_timeout().unwrap();
+        tune(&Settings::default(), &socket).unwrap();
+        let tuned = SockRef::from(&socket);
+        assert_eq!((tuned.tcp_user_timeout().unwrap(), tuned.tcp_nodelay().unwrap()), (before, true));
+        assert_eq!(tuned.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        let settings = Settings { user_timeout: Some(Period::seconds(7)), nodelay: false, ..Settings::default() };
+        tune(&settings, &socket).unwrap();
+        let tuned = SockRef::from(&socket);
+        assert_eq!(tuned.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+        assert!(!tuned.tcp_nodelay().unwrap());
     }
 
     #[test]

@@ -177,6 +177,16 @@ pub(super) const KEYS: &[Key] = &[
     key("tcp.keepalive", Of(|p| probes(p.tcp.keepalive)), "Probes on a silent connection; \"off\" for none."),
     key("tcp.nodelay", Of(|p| p.tcp.nodelay.to_string()), "Sends small segments at once."),
     key(
+        "tcp.local_address",
+        Example("\"10.1.2.3\""),
+        "The address of this machine that connections come from; hosts are reached over its family alone.",
+    ),
+    key(
+        "tcp.user_timeout",
+        Example("\"30s\""),
+        "How long sent bytes may stay unacknowledged before the kernel ends the connection. Linux only.",
+    ),
+    key(
         "proxy.mode",
         Of(|p| quoted(mode(p.proxy.mode))),
         "env: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY decide, in either case, read once at load. off: never a proxy.",
@@ -239,8 +249,6 @@ const LATER: &[&str] = &[
     "dns.servers",
     "dns.ttl_min",
     "dns.ttl_max",
-    "tcp.local_address",
-    "tcp.user_timeout",
     "proxy.http",
     "proxy.https",
     "proxy.all",
