@@ -7,6 +7,7 @@
 
 mod stage;
 pub mod policy;
+mod snapshot;
 mod route;
 pub mod egress;
 pub mod credentials;
@@ -21,8 +22,9 @@ mod monitor;
 mod error;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -34,11 +36,11 @@ pub use policy::Policy;
 pub use route::{Origin, Scheme};
 pub use stage::Stage;
 
-use dns::Resolver;
 use monitor::{Counters, Exchange};
 use policy::units::Period;
 use pool::{Pool, Slot, SlotId};
-use route::{Route, Shape};
+use route::Route;
+use snapshot::Snapshot;
 use stage::Deadline;
 use wire::{FirstByte, Io, Sent};
 
@@ -117,20 +119,10 @@ pub struct Session {
 struct Inner {
     /// What every exchange takes one of, at its start, and keeps to its end.
     snapshot: ArcSwap<Snapshot>,
+    /// Held while a policy is put in the place of another.
+    swapping: Mutex<()>,
     pool: Pool,
     counters: Arc<Counters>,
-}
-
-/// A policy, built whole.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) policy: Policy,
-    egress: egress::Egress,
-    credentials: credentials::Credentials,
-    proxies: proxy::Proxies,
-    tls: tls::Tls,
-    shape: Arc<Shape>,
-    resolver: Resolver,
 }
 
 impl Session {
@@ -140,20 +132,42 @@ impl Session {
     /// # Errors
     /// What of the policy cannot be used: a file, a variable, an empty certificate store.
     pub fn new(policy: Policy, environment: &Environment, destinations: Destinations) -> Result<Self, policy::Error> {
-        tcp::check(&policy.tcp)?;
+        let snapshot = Arc::new(Snapshot::build(policy, environment, destinations, None)?);
         let counters = Arc::new(Counters::default());
-        let pool = Pool::new(&policy.pool, Arc::clone(&counters));
-        let tls = tls::Tls::new(&policy.tls, environment)?;
-        let snapshot = Snapshot {
-            egress: egress::Egress::new(&policy.egress, destinations),
-            credentials: credentials::Credentials::new(policy.credentials.clone(), environment)?,
-            proxies: proxy::Proxies::new(&policy.proxy, environment)?,
-            shape: Arc::new(Shape::of(&policy, tls.identity())),
-            resolver: Resolver::new(),
-            tls,
-            policy,
-        };
-        Ok(Self { inner: Arc::new(Inner { snapshot: ArcSwap::from_pointee(snapshot), pool, counters }) })
+        let pool = Pool::new(Arc::clone(&snapshot), Arc::clone(&counters));
+        Ok(Self {
+            inner: Arc::new(Inner { snapshot: ArcSwap::new(snapshot), swapping: Mutex::default(), pool, counters }),
+        })
+    }
+
+    /// Puts a new policy in the place of the old one, for every clone of the session. It is built whole first: on an error
+    /// the old one stays. Arguments as for [`Session::new`].
+    ///
+    /// Exchanges that run, or wait, end under the policy that they began with; every later one is under the new. The
+    /// pool's limits hold for both together: a lower one closes what is idle now, and what is in use as it ends. An idle
+    /// connection stays if the new policy would open it just so; else it closes now.
+    ///
+    /// # Errors
+    /// What of the new policy cannot be used.
+    pub fn swap(
+        &self,
+        policy: Policy,
+        environment: &Environment,
+        destinations: Destinations,
+    ) -> Result<(), policy::Error> {
+        let Inner { snapshot, swapping, pool, counters } = &*self.inner;
+        let _one_at_a_time = swapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Arc::new(Snapshot::build(policy, environment, destinations, Some(&snapshot.load()))?);
+        snapshot.store(Arc::clone(&new));
+        pool.swap(new);
+        counters.add(|tally| &tally.swapped);
+        Ok(())
+    }
+
+    /// The policy that the next exchange is under.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.inner.snapshot.load().policy.clone()
     }
 
     /// Sends one request and returns the head of its answer; the body is read from it. One policy snapshot holds from
@@ -170,7 +184,7 @@ impl Session {
         request: http::Request<RequestBody>,
         call: Call,
     ) -> Result<http::Response<ResponseBody>, Error> {
-        let Inner { snapshot, pool, counters } = &*self.inner;
+        let Inner { snapshot, pool, counters, .. } = &*self.inner;
         let snapshot = snapshot.load_full();
         let policy = &snapshot.policy;
         let exchange = Exchange::begin(policy.total, call.record, counters);
@@ -232,6 +246,8 @@ fn connect_deadline(policy: &Policy, caller: Timeouts) -> Option<Deadline> {
 /// A connection, opened.
 pub(crate) struct Opened {
     pub(crate) slot: SlotId,
+    /// The address at the other end.
+    pub(crate) peer: IpAddr,
     pub(crate) sender: wire::Sender,
     pub(crate) driver: wire::Driver,
 }
@@ -259,7 +275,7 @@ pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange
             Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, pin!(tls.connect(origin, stream))).await?))
         }
     };
-    let slot = io.slot();
+    let (slot, peer) = (io.slot(), io.peer());
     let (sender, driver) = wire::handshake(&policy.wire, origin, io).await?;
-    Ok(Opened { slot, sender, driver })
+    Ok(Opened { slot, peer, sender, driver })
 }

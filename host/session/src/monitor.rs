@@ -151,10 +151,12 @@ pub struct Figures {
     pub opened: u64,
     /// Exchanges over a connection that an earlier one had opened.
     pub reused: u64,
-    /// Idle connections closed to make room for another route.
+    /// Idle connections closed to make room for another route, or because a limit was lowered.
     pub evicted: u64,
     /// Connections opened to an address that had expired, because asking for it anew failed (`dns.stale_if_error`).
     pub stale: u64,
+    /// Policies put in the place of another.
+    pub swapped: u64,
     /// Open sockets now: connecting, active, idle and closing.
     pub open: usize,
     /// Idle connections now.
@@ -199,6 +201,7 @@ pub(crate) struct Tally {
     pub(crate) opened: AtomicU64,
     pub(crate) reused: AtomicU64,
     pub(crate) stale: AtomicU64,
+    pub(crate) swapped: AtomicU64,
     stages: [StageTally; Stage::ALL.len()],
 }
 
@@ -236,6 +239,7 @@ impl Counters {
             reused: sum(&|tally| &tally.reused),
             evicted: 0,
             stale: sum(&|tally| &tally.stale),
+            swapped: sum(&|tally| &tally.swapped),
             open: 0,
             idle: 0,
             waiting: 0,

@@ -131,9 +131,15 @@ pub(crate) struct Stream {
     // Before the slot: fields are dropped in this order.
     socket: TcpStream,
     slot: Slot,
+    peer: IpAddr,
 }
 
 impl Stream {
+    /// The address at the other end.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     pub(crate) fn slot(&self) -> SlotId {
         self.slot.id()
     }
@@ -198,7 +204,7 @@ async fn attempt(
         Ok(socket)
     };
     match timeout(share, connected).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(socket) => Ok(Stream { socket, slot }),
+        Ok(socket) => Ok(Stream { socket, slot, peer: address.ip() }),
         Err(error) => Err((address, error, slot)),
     }
 }

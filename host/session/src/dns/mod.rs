@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::error::{Error, Kind};
-use crate::monitor::{Counters, Exchange};
+use crate::monitor::Exchange;
 use crate::policy::units::{Period, Timeout};
 use crate::route::Origin;
 use crate::stage::Stage;
@@ -91,16 +91,12 @@ impl Family {
 pub(crate) type Addresses = Arc<[IpAddr]>;
 
 /// The resolver of a session, shared by all of its connections.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Resolver {
     names: Names,
 }
 
 impl Resolver {
-    pub(crate) fn new() -> Self {
-        Self { names: Names::default() }
-    }
-
     /// The addresses of the origin's host that the family allows. An address in the name's place is its own answer.
     ///
     /// Cancel safe: a lookup that was begun goes on.
@@ -163,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_literal_address_is_its_own_answer_and_obeys_the_family() {
-        let resolver = Resolver::new();
+        let resolver = Resolver::default();
         let origin = Origin::parse("http://192.0.2.1:80").unwrap();
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         assert_eq!(*resolver.resolve(&Settings::default(), &origin).await.unwrap(), [address]);
@@ -176,7 +172,7 @@ mod tests {
         let table = hosts(&[("LLM.Corp.example.", &["10.1.2.3", "fd12::1"]), ("v4.example", &["192.0.2.1"])]).unwrap();
         let resolve = async |url: &str, family| {
             let settings = Settings { hosts: table.clone(), family, ..Settings::default() };
-            let resolved = Resolver::new().resolve(&settings, &Origin::parse(url).unwrap()).await;
+            let resolved = Resolver::default().resolve(&settings, &Origin::parse(url).unwrap()).await;
             resolved.map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         assert_eq!(resolve("https://llm.corp.example", Family::Any).await.unwrap(), ["10.1.2.3", "fd12::1"]);

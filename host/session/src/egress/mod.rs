@@ -168,7 +168,7 @@ impl Egress {
     }
 
     /// The trust of a destination that a rule names; absent if none does.
-    fn trust(&self, origin: &Origin) -> Option<Trust> {
+    pub(crate) fn trust(&self, origin: &Origin) -> Option<Trust> {
         let exact = self.exact.get(origin).copied();
         let trust = exact.or_else(|| self.patterns.iter().filter_map(|rule| rule.trust(origin)).max())?;
         match self.private.iter().any(|private| private.has_name(origin.host())) {

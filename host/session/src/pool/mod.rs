@@ -13,6 +13,7 @@ mod token;
 mod wait;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -118,6 +119,8 @@ struct Shared {
 #[derive(Debug)]
 struct Inner {
     machine: Machine,
+    /// The newest policy.
+    snapshot: Arc<Snapshot>,
     /// When the reaper looks next; absent while nothing is idle, or before it runs.
     reaps: Option<Instant>,
     reaper_runs: bool,
@@ -131,6 +134,9 @@ struct Inner {
 pub(crate) struct Connection {
     route: Arc<Route>,
     slot: SlotId,
+    peer: IpAddr,
+    /// The newest policy that is known to keep it.
+    generation: u64,
     sender: wire::Sender,
     life: Life,
     /// What opening it took, until its first user has taken it.
@@ -140,10 +146,11 @@ pub(crate) struct Connection {
 }
 
 impl Pool {
-    pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, counters: Arc<Counters>) -> Self {
         let (alive, watched) = watch::channel(());
         let inner = Inner {
-            machine: State::new(descriptors::limits(settings)),
+            machine: State::new(descriptors::limits(&snapshot.policy.pool)),
+            snapshot,
             reaps: None,
             reaper_runs: false,
             warned: None,
@@ -170,7 +177,11 @@ impl Pool {
                     error
                 })?,
             };
+            let kept = connection.kept_by(snapshot);
             let mut lease = Lease { connection: Some(connection), shared: Arc::clone(&self.shared), reused: true };
+            if !kept {
+                continue;
+            }
             let opening = lease.connection.as_mut().and_then(|connection| {
                 connection.life.begin_exchange();
                 connection.opening.take()
@@ -197,10 +208,26 @@ impl Pool {
         }
     }
 
+    /// Obeys a new policy: its limits, and of the idle connections only those that it would open just so.
+    pub(crate) fn swap(&self, snapshot: Arc<Snapshot>) {
+        self.shared.change(|inner, actions| {
+            inner.machine.retain_idle(|connection| connection.kept_by(&snapshot), actions);
+            inner.machine.set_limits(descriptors::limits(&snapshot.policy.pool), actions);
+            inner.snapshot = snapshot;
+        });
+    }
+
     /// Fills in what the pool holds now.
     pub(crate) fn count(&self, figures: &mut Figures) {
         let Counts { open, idle, waiting, evicted } = self.shared.lock().machine.counts();
         (figures.open, figures.idle, figures.waiting, figures.evicted) = (open, idle, waiting, evicted);
+    }
+}
+
+impl Connection {
+    /// True if an exchange under this policy may use it: egress is checked again where the policy is another.
+    fn kept_by(&self, snapshot: &Snapshot) -> bool {
+        self.generation == snapshot.generation || snapshot.keeps(&self.route, self.peer)
     }
 }
 
@@ -248,12 +275,13 @@ impl Shared {
         self.change(|inner, actions| inner.machine.take_idle(route, Instant::now(), actions))
     }
 
-    fn give_back(self: &Arc<Self>, connection: Box<Connection>) {
+    fn give_back(self: &Arc<Self>, mut connection: Box<Connection>) {
         let Connection { route, slot, life, .. } = &*connection;
         let (route, slot, expires) = (Arc::clone(route), *slot, life.expires(Instant::now()));
-        self.change(|inner, actions| match expires.filter(|_| !inner.ended) {
+        self.change(|inner, actions| match expires.filter(|_| !inner.ended && connection.kept_by(&inner.snapshot)) {
             None => inner.machine.discard(slot, connection, actions),
             Some(expires) => {
+                connection.generation = inner.snapshot.generation;
                 inner.machine.give_back(&route, slot, connection, expires, actions);
                 self.remind(inner, expires);
             }
@@ -333,10 +361,12 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
     };
     let (wanted, unwanted) = oneshot::channel();
     let driver = match opened {
-        Ok(crate::Opened { slot, sender, driver }) => {
+        Ok(crate::Opened { slot, peer, sender, driver }) => {
             let life = Life::new(&waiter.snapshot.policy.pool);
             let opening_took = exchange.record.timings().map(Box::new);
-            let connection = Connection { route, slot, sender, life, opening: opening_took, _wanted: wanted };
+            let generation = waiter.snapshot.generation;
+            let connection =
+                Connection { route, slot, peer, generation, sender, life, opening: opening_took, _wanted: wanted };
             opening.succeeded(Box::new(connection));
             driver
         }

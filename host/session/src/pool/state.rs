@@ -3,7 +3,8 @@
 //! [`super::Pool`] holds it behind one mutex, tells it what happened, and does what it answers: a list of [`Actions`].
 //! It keeps these promises at every step, whatever comes in whatever order:
 //!
-//! - open sockets (connecting, active, idle and closing) never exceed `limit`, nor those of one host `limit_per_host`;
+//! - open sockets (connecting, active, idle and closing) never exceed `limit`, nor those of one host `limit_per_host`,
+//!   and where a limit is lowered they sink to it: idle ones at once, the others as their exchanges end;
 //! - requests are served first come, first served, over all routes; one is passed over only while its own host is full;
 //! - a free or freed connection goes straight to the waiter that it serves, so that no newcomer can take it;
 //! - while a request waits for room, an idle connection of another route makes it, the oldest first.
@@ -101,6 +102,8 @@ pub(crate) struct State<R: Route, C, W> {
     idle: usize,
     waiting: usize,
     evicted: u64,
+    /// True while more may be open than the limits allow, because they were lowered.
+    lowered: bool,
     next: u64,
 }
 
@@ -144,6 +147,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
             idle: 0,
             waiting: 0,
             evicted: 0,
+            lowered: false,
             next: 0,
         }
     }
@@ -241,6 +245,9 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         if !self.sockets.contains_key(&slot) {
             actions.close.push(connection);
             return self.pump(actions);
+        }
+        if self.lowered && self.exceeds(route) {
+            return self.discard(slot, connection, actions);
         }
         if self.waiting > 0 {
             let first = self.lanes.get(route).and_then(|lane| lane.waiters.keys().next().copied());
@@ -465,5 +472,6 @@ fn mark_closing<R: Route>(
     }
 }
 
+mod swap;
 #[cfg(test)]
 mod tests;

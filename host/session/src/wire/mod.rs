@@ -9,6 +9,7 @@ mod outgoing;
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -314,6 +315,13 @@ fn cause<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
 }
 
 impl Io {
+    pub(crate) fn peer(&self) -> IpAddr {
+        match self {
+            Self::Plain(stream) => stream.peer(),
+            Self::Tls(stream) => stream.get_ref().0.peer(),
+        }
+    }
+
     pub(crate) fn slot(&self) -> SlotId {
         match self {
             Self::Plain(stream) => stream.slot(),

@@ -266,6 +266,70 @@ fn an_idle_connection_that_the_peer_closed_is_forgotten() {
 }
 
 #[test]
+fn a_lowered_limit_closes_what_is_idle_now_and_what_is_in_use_as_it_ends() {
+    let mut story = Story::new(4, 0);
+    let held: Vec<_> =
+        [A, A, B, C].into_iter().zip(0..).map(|(route, waiter)| (route, story.served(route, waiter))).collect();
+    story.back(held[3].0, held[3].1);
+    let lower = Limits { total: 2, per_host: 0, waiters: 0 };
+    story.step(|machine, actions| machine.set_limits(lower, actions));
+    assert_eq!(story.closing, [held[3].1]);
+    story.close();
+    assert!(matches!(story.ask(C, 9), Err(Place::Waits(_))));
+    story.back(held[0].0, held[0].1);
+    assert_eq!((story.closing.pop_front(), story.opened.len()), (Some(held[0].1), 0));
+    story.step(|machine, actions| machine.closed(held[0].1, actions));
+    // Two are open, as many as may be: the next that comes back makes room for who waits.
+    assert!(story.opened.is_empty());
+    story.back(held[1].0, held[1].1);
+    story.close();
+    assert_eq!(story.opened.len(), 1);
+    assert_eq!(story.machine.counts().open, 2);
+}
+
+#[test]
+fn a_raised_limit_serves_who_waits_at_once() {
+    let mut story = Story::new(1, 0);
+    let first = story.served(A, 0);
+    assert!(matches!((story.ask(A, 1), story.ask(B, 2)), (Err(_), Err(_))));
+    story.step(|machine, actions| machine.set_limits(Limits { total: 3, per_host: 0, waiters: 0 }, actions));
+    assert_eq!(story.opened.iter().map(|(route, ..)| *route).collect::<Vec<_>>(), [A, B]);
+    story.back(A, first);
+    assert_eq!(story.handed, [(1, first)]);
+}
+
+#[test]
+fn a_hosts_lowered_limit_is_its_own() {
+    let mut story = Story::new(0, 3);
+    let held: Vec<_> =
+        [A, A, A, B].into_iter().zip(0..).map(|(route, waiter)| (route, story.served(route, waiter))).collect();
+    story.step(|machine, actions| machine.set_limits(Limits { total: 0, per_host: 1, waiters: 0 }, actions));
+    for (route, slot) in held {
+        story.back(route, slot);
+    }
+    assert_eq!(story.closing.len(), 2);
+    story.close();
+    assert_eq!(story.machine.counts(), Counts { open: 2, idle: 2, waiting: 0, evicted: 0 });
+    assert!(!story.machine.lowered);
+}
+
+#[test]
+fn idle_connections_that_are_not_kept_close() {
+    let mut story = Story::new(0, 0);
+    let held: Vec<_> =
+        [A, A, B].into_iter().zip(0..).map(|(route, waiter)| (route, story.served(route, waiter))).collect();
+    for (route, slot) in &held {
+        story.back(*route, *slot);
+    }
+    let gone = held[0].1;
+    story.step(|machine, actions| machine.retain_idle(|slot| *slot != gone, actions));
+    assert_eq!(story.closing, [gone]);
+    story.close();
+    assert_eq!((story.ask(A, 7), story.ask(B, 8)), (Ok(held[1].1), Ok(held[2].1)));
+    assert!(story.ask(A, 9).is_err());
+}
+
+#[test]
 fn nothing_is_left_of_routes_that_came_and_went() {
     let mut story = Story::new(4, 0);
     for host in 0..200 {
@@ -294,12 +358,14 @@ impl Dice {
 fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
     for seed in 1..200 {
         let mut dice = Dice(seed * 0x9E37_79B9);
-        let (total, per_host) = (1 + dice.roll(5), dice.roll(4));
+        let (mut total, per_host) = (1 + dice.roll(5), dice.roll(4));
+        // In every other run the limit is swapped now and then.
+        let swaps = seed % 2 == 0;
         let mut story = Story::new(total, per_host);
         let mut held: Vec<(Key, SlotId)> = Vec::new();
         let mut waiting: HashMap<u32, (Key, WaiterId)> = HashMap::new();
         for step in 0..400 {
-            match dice.roll(6) {
+            match dice.roll(if swaps { 7 } else { 6 }) {
                 0 | 1 => {
                     let route = (u8::try_from(dice.roll(3)).unwrap(), u8::try_from(dice.roll(2)).unwrap());
                     match story.ask(route, step) {
@@ -333,6 +399,11 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
                         story.step(|machine, actions| machine.closed(slot, actions));
                     }
                 }
+                6 => {
+                    total = 1 + dice.roll(8);
+                    let limits = Limits { total, per_host, waiters: 0 };
+                    story.step(|machine, actions| machine.set_limits(limits, actions));
+                }
                 _ => {
                     let waiter = waiting.keys().copied().min_by_key(|waiter| waiter % 7);
                     if let Some((route, id)) = waiter.and_then(|waiter| waiting.remove(&waiter)) {
@@ -344,15 +415,16 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
                 let (route, _) = waiting.remove(&waiter).expect("only who waits is served");
                 held.push((route, slot));
             }
-            check(&story, &held, total, per_host);
+            check(&story, &held, total, per_host, swaps);
         }
         settle(&mut story, held, waiting);
     }
 }
 
-fn check(story: &Story, held: &[(Key, SlotId)], total: usize, per_host: usize) {
+fn check(story: &Story, held: &[(Key, SlotId)], total: usize, per_host: usize, swaps: bool) {
     let Counts { open, idle, waiting, .. } = story.machine.counts();
-    assert!(open <= total);
+    // After a limit was lowered, what is on its way out counts no more.
+    assert!(open <= total || story.machine.lowered || (swaps && open - story.closing.len() <= total));
     for host in 0..3 {
         let open = story.machine.hosts.get(&host).map_or(0, |counts| counts.open);
         assert!(per_host == 0 || open <= per_host);
