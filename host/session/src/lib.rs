@@ -125,6 +125,30 @@ struct Inner {
     counters: Arc<Counters>,
 }
 
+impl Inner {
+    /// The newest policy, with the files of `[tls]` as they are now.
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let snapshot = self.snapshot.load_full();
+        let Some(tls) = snapshot.tls.renewed() else { return snapshot };
+        let _one_at_a_time = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.snapshot.load_full();
+        if newest.generation != snapshot.generation {
+            // Another policy came between; it has read the files itself.
+            return newest;
+        }
+        let renewed = Arc::new(snapshot.with(tls));
+        self.obey(Arc::clone(&renewed));
+        tracing::info!("the files of [tls] have changed and are in force");
+        renewed
+    }
+
+    /// Every exchange from now on is under this policy.
+    fn obey(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(Arc::clone(&snapshot));
+        self.pool.swap(snapshot);
+    }
+}
+
 impl Session {
     /// A session under `policy`. `environment` is where the policy's variables are read, once; `destinations` are allowed
     /// beside those that the policy names.
@@ -132,8 +156,8 @@ impl Session {
     /// # Errors
     /// What of the policy cannot be used: a file, a variable, an empty certificate store.
     pub fn new(policy: Policy, environment: &Environment, destinations: Destinations) -> Result<Self, policy::Error> {
-        let snapshot = Arc::new(Snapshot::build(policy, environment, destinations, None)?);
         let counters = Arc::new(Counters::default());
+        let snapshot = Arc::new(Snapshot::build(policy, environment, destinations, &counters, None)?);
         let pool = Pool::new(Arc::clone(&snapshot), Arc::clone(&counters));
         Ok(Self {
             inner: Arc::new(Inner { snapshot: ArcSwap::new(snapshot), swapping: Mutex::default(), pool, counters }),
@@ -155,11 +179,10 @@ impl Session {
         environment: &Environment,
         destinations: Destinations,
     ) -> Result<(), policy::Error> {
-        let Inner { snapshot, swapping, pool, counters } = &*self.inner;
+        let Inner { snapshot, swapping, pool: _, counters } = &*self.inner;
         let _one_at_a_time = swapping.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = Arc::new(Snapshot::build(policy, environment, destinations, Some(&snapshot.load()))?);
-        snapshot.store(Arc::clone(&new));
-        pool.swap(new);
+        let new = Snapshot::build(policy, environment, destinations, counters, Some(&snapshot.load()))?;
+        self.inner.obey(Arc::new(new));
         counters.add(|tally| &tally.swapped);
         Ok(())
     }
@@ -167,7 +190,7 @@ impl Session {
     /// The policy that the next exchange is under.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        self.inner.snapshot.load().policy.clone()
+        Policy::clone(&self.inner.snapshot.load().policy)
     }
 
     /// Sends one request and returns the head of its answer; the body is read from it. One policy snapshot holds from
@@ -184,8 +207,8 @@ impl Session {
         request: http::Request<RequestBody>,
         call: Call,
     ) -> Result<http::Response<ResponseBody>, Error> {
-        let Inner { snapshot, pool, counters, .. } = &*self.inner;
-        let snapshot = snapshot.load_full();
+        let Inner { pool, counters, .. } = &*self.inner;
+        let snapshot = self.inner.snapshot();
         let policy = &snapshot.policy;
         let exchange = Exchange::begin(policy.total, call.record, counters);
         let (mut head, body) = request.into_parts();

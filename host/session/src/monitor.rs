@@ -157,6 +157,8 @@ pub struct Figures {
     pub stale: u64,
     /// Policies put in the place of another.
     pub swapped: u64,
+    /// TLS connections to servers that did not have to prove who they are (`tls.verify = false`).
+    pub unverified: u64,
     /// Open sockets now: connecting, active, idle and closing.
     pub open: usize,
     /// Idle connections now.
@@ -202,6 +204,7 @@ pub(crate) struct Tally {
     pub(crate) reused: AtomicU64,
     pub(crate) stale: AtomicU64,
     pub(crate) swapped: AtomicU64,
+    pub(crate) unverified: AtomicU64,
     stages: [StageTally; Stage::ALL.len()],
 }
 
@@ -240,6 +243,7 @@ impl Counters {
             evicted: 0,
             stale: sum(&|tally| &tally.stale),
             swapped: sum(&|tally| &tally.swapped),
+            unverified: sum(&|tally| &tally.unverified),
             open: 0,
             idle: 0,
             waiting: 0,

@@ -187,15 +187,21 @@ pub(crate) struct Route {
 /// What a policy says of every connection that is opened under it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
+    socket: Socket,
+    tls: Identity,
+    max_headers: usize,
+    max_header_bytes: Size,
+}
+
+/// What a policy says of sockets.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Socket {
     family: Family,
     keepalive: Keepalive,
     nodelay: bool,
     /// A firewall may know us by it.
     local_address: Option<IpAddr>,
     user_timeout: Option<Period>,
-    tls: Identity,
-    max_headers: usize,
-    max_header_bytes: Size,
 }
 
 impl Route {
@@ -244,24 +250,23 @@ impl Shape {
             wire,
             body,
         } = policy;
-        // How many connections there are, and how long they are kept.
-        let pool::Settings {
-            limit: _,
-            limit_per_host: _,
-            keepalive: _,
-            force_close: _,
-            cleanup_closed: _,
-            timeout: _,
-            max_waiters: _,
-            wait_warn: _,
-            max_lifetime: _,
-            max_requests: _,
-            descriptors: _,
-        } = pool;
+        // A proxy that applies ends the exchange before there is a connection.
+        let proxy::Settings { mode: _ } = proxy;
+        let wire::Settings { timeout: _, max_headers, max_header_bytes } = wire;
+        // Belongs to an exchange.
+        let body::Settings { timeout: _, max_request: _, max_response: _ } = body;
+        no_part_of_it(pool, tls_settings);
+        Self { socket: Socket::of(dns, tcp), tls, max_headers: *max_headers, max_header_bytes: *max_header_bytes }
+    }
+}
+
+impl Socket {
+    fn of(dns: &dns::Settings, tcp: &tcp::Settings) -> Self {
         // How an address is found; only its family shows in the connection. What `hosts` says of a name is the route's.
         let dns::Settings { ttl: _, timeout: _, negative_ttl: _, stale_if_error: _, max_entries: _, hosts: _, family } =
             dns;
         let tcp::Settings {
+            // How long connecting takes, and in which order.
             timeout: _,
             happy_eyeballs: _,
             interleave: _,
@@ -270,22 +275,44 @@ impl Shape {
             local_address,
             user_timeout,
         } = tcp;
-        // A proxy that applies ends the exchange before there is a connection.
-        let proxy::Settings { mode: _ } = proxy;
-        // Each set of TLS settings is read once and numbered: the number stands for what the files held.
-        let tls::Settings { roots: _, ca: _, client_cert: _, client_key: _, server_name: _, timeout: _ } = tls_settings;
-        let wire::Settings { timeout: _, max_headers, max_header_bytes } = wire;
-        // Belongs to an exchange.
-        let body::Settings { timeout: _, max_request: _, max_response: _ } = body;
         Self {
             family: *family,
             keepalive: *keepalive,
             nodelay: *nodelay,
             local_address: *local_address,
             user_timeout: *user_timeout,
-            tls,
-            max_headers: *max_headers,
-            max_header_bytes: *max_header_bytes,
         }
     }
+}
+
+/// Sections of which no key makes a connection another one.
+fn no_part_of_it(pool: &pool::Settings, tls: &tls::Settings) {
+    // How many connections there are, and how long they are kept.
+    let pool::Settings {
+        limit: _,
+        limit_per_host: _,
+        keepalive: _,
+        force_close: _,
+        cleanup_closed: _,
+        timeout: _,
+        max_waiters: _,
+        wait_warn: _,
+        max_lifetime: _,
+        max_requests: _,
+        descriptors: _,
+    } = pool;
+    // Each set of TLS settings is numbered when it is read: the number stands for it, and for what its files held.
+    let tls::Settings {
+        roots: _,
+        ca: _,
+        client_cert: _,
+        client_key: _,
+        server_name: _,
+        pins: _,
+        min: _,
+        max: _,
+        verify: _,
+        danger: _,
+        timeout: _,
+    } = tls;
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dns::Resolver;
+use crate::monitor::Counters;
 use crate::policy::{self, Policy};
 use crate::route::{Route, Shape};
 use crate::{Destinations, Environment, credentials, egress, proxy, tcp, tls};
@@ -16,13 +17,13 @@ use crate::{Destinations, Environment, credentials, egress, proxy, tcp, tls};
 pub(crate) struct Snapshot {
     /// Counts the policies of the session.
     pub(crate) generation: u64,
-    pub(crate) policy: Policy,
-    pub(crate) egress: egress::Egress,
-    pub(crate) credentials: credentials::Credentials,
-    pub(crate) proxies: proxy::Proxies,
-    pub(crate) tls: tls::Tls,
-    pub(crate) shape: Arc<Shape>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) egress: Arc<egress::Egress>,
+    pub(crate) credentials: Arc<credentials::Credentials>,
+    pub(crate) proxies: Arc<proxy::Proxies>,
     pub(crate) resolver: Arc<Resolver>,
+    pub(crate) tls: Arc<tls::Tls>,
+    pub(crate) shape: Arc<Shape>,
 }
 
 impl Snapshot {
@@ -34,21 +35,37 @@ impl Snapshot {
         policy: Policy,
         environment: &Environment,
         destinations: Destinations,
+        counters: &Arc<Counters>,
         previous: Option<&Self>,
     ) -> Result<Self, policy::Error> {
         tcp::check(&policy.tcp)?;
-        let tls = tls::Tls::new(&policy.tls, environment)?;
+        let tls = tls::Tls::new(&policy.tls, environment, counters, previous.map(|previous| &previous.tls))?;
         let known = previous.filter(|previous| previous.policy.dns == policy.dns);
         Ok(Self {
             generation: previous.map_or(0, |previous| previous.generation + 1),
-            egress: egress::Egress::new(&policy.egress, destinations),
-            credentials: credentials::Credentials::new(policy.credentials.clone(), environment)?,
-            proxies: proxy::Proxies::new(&policy.proxy, environment)?,
+            egress: Arc::new(egress::Egress::new(&policy.egress, destinations)),
+            credentials: Arc::new(credentials::Credentials::new(policy.credentials.clone(), environment)?),
+            proxies: Arc::new(proxy::Proxies::new(&policy.proxy, environment)?),
             shape: Arc::new(Shape::of(&policy, tls.identity())),
             resolver: known.map_or_else(Arc::default, |previous| Arc::clone(&previous.resolver)),
             tls,
-            policy,
+            policy: Arc::new(policy),
         })
+    }
+
+    /// The same policy with TLS settings that were read anew.
+    pub(crate) fn with(&self, tls: tls::Tls) -> Self {
+        let Self { generation, policy, egress, credentials, proxies, resolver, tls: _, shape: _ } = self;
+        Self {
+            generation: generation + 1,
+            policy: Arc::clone(policy),
+            egress: Arc::clone(egress),
+            credentials: Arc::clone(credentials),
+            proxies: Arc::clone(proxies),
+            resolver: Arc::clone(resolver),
+            shape: Arc::new(Shape::of(policy, tls.identity())),
+            tls: Arc::new(tls),
+        }
     }
 
     /// True if a connection of `route` to `peer` is one that this policy would open just so.

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::secret::{Ready, Secret};
 use crate::Environment;
+use crate::policy::Stamp;
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,24 +90,6 @@ struct Seen {
     stamp: Stamp,
     looked: Instant,
     ready: Ready,
-}
-
-/// What changes when the file does: a link that points elsewhere now changes the inode.
-#[derive(PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(metadata: &fs::Metadata) -> Self {
-        #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
-        #[cfg(not(unix))]
-        let inode = 0;
-        Self { modified: metadata.modified().ok(), length: metadata.len(), inode }
-    }
 }
 
 /// How often a file is looked at.

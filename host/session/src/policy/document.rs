@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Error, Policy, Preset, explain, lay_under};
 use crate::credentials::{self, Source};
+use crate::tls;
 
 /// A policy file whose syntax is right.
 #[derive(Clone)]
@@ -51,12 +52,13 @@ impl Document {
             .map_err(|error| self.explain(&root, &error, host_sections))?;
         check(&root, &policy).map_err(|error| self.locate(error))?;
         self.rebase(&mut policy);
-        let warnings = policy.credentials.iter().filter(|(_, settings)| matches!(settings.source, Source::Value(_)));
-        let warnings = warnings.map(|(name, _)| {
+        let in_file = policy.credentials.iter().filter(|(_, settings)| matches!(settings.source, Source::Value(_)));
+        let in_file = in_file.map(|(name, _)| {
             let key = format!("credentials.{}.value", explain::segment(name));
-            self.locate(Error::key(key, "the secret itself is in the file; `env` or `file` keeps it out")).to_string()
+            Error::key(key, "the secret itself is in the file; `env` or `file` keeps it out")
         });
-        let warnings = warnings.collect();
+        let unverified = (!policy.tls.verify).then(|| Error::new(tls::UNVERIFIED).blaming("tls.verify"));
+        let warnings = in_file.chain(unverified).map(|warning| self.locate(warning).to_string()).collect();
         Ok((policy, warnings))
     }
 
@@ -127,13 +129,7 @@ fn check(root: &DeTable<'_>, policy: &Policy) -> Result<(), Error> {
             "excludes `pool.keepalive`: a connection is closed or kept, not both",
         ));
     }
-    match (&policy.tls.client_cert, &policy.tls.client_key) {
-        (Some(_), None) => return Err(Error::key("tls.client_cert", "needs its key; write `client_key` beside it")),
-        (None, Some(_)) => {
-            return Err(Error::key("tls.client_key", "needs its certificate; write `client_cert` beside it"));
-        }
-        (Some(_), Some(_)) | (None, None) => (),
-    }
+    tls::check(&policy.tls)?;
     policy.credentials.keys().try_for_each(|name| credentials::check_name(name))
 }
 

@@ -194,16 +194,37 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "tls.roots",
         Of(|p| quoted(roots(p.tls.roots))),
-        "Whom to believe: platform (the system's store, SSL_CERT_FILE and SSL_CERT_DIR) or none (only `ca`).",
+        "Whom to believe: platform (the system's store, SSL_CERT_FILE and SSL_CERT_DIR), webpki (Mozilla's, of the day that this program was built) or none (only `ca`).",
     ),
-    key("tls.ca", Of(|p| list(p.tls.ca.iter().map(|path| path.display()))), "Files of further roots, in PEM."),
-    key("tls.client_cert", Example("\"client.pem\""), "Our certificate chain, in PEM. Needs `client_key`."),
+    key(
+        "tls.ca",
+        Of(|p| list(p.tls.ca.iter().map(|path| path.display()))),
+        "Files of further roots, and of revocation lists, in PEM. Read again when they change.",
+    ),
+    key(
+        "tls.client_cert",
+        Example("\"client.pem\""),
+        "Our certificate chain, in PEM. Needs `client_key`. Both are read again when they change.",
+    ),
     key("tls.client_key", Example("\"client.key\""), "The key of `client_cert`, in PEM, not encrypted."),
     key(
         "tls.server_name",
         Example("\"llm.corp.example\""),
         "The name that the server's certificate must have, where it is not the host's.",
     ),
+    key(
+        "tls.pins",
+        Of(|p| list(&p.tls.pins)),
+        "Keys (\"sha256/\" and the hash of the public key in base64) of which the server's own certificate must have one, beside all else. An error prints the one that was shown.",
+    ),
+    key("tls.min", Of(|p| quoted(p.tls.min.word())), "The lowest version of TLS that is spoken: 1.2 or 1.3."),
+    key("tls.max", Of(|p| quoted(p.tls.max.word())), "The highest version of TLS that is spoken: 1.2 or 1.3."),
+    key(
+        "tls.verify",
+        Of(|p| p.tls.verify.to_string()),
+        "false believes whoever answers: anybody on the way can read and change everything, secrets included. It needs `danger`, and is warned of and counted.",
+    ),
+    key("tls.danger", Of(|p| p.tls.danger.to_string()), "Says that `verify = false` is meant."),
     key("tls.timeout", Of(|p| quoted(p.tls.timeout)), "The longest handshake."),
     key(
         "wire.timeout",
@@ -258,19 +279,13 @@ const LATER: &[&str] = &[
     "proxy.ca",
     "proxy.timeout",
     "proxy.limit",
-    "tls.min",
-    "tls.max",
     "tls.alpn",
-    "tls.pins",
-    "tls.verify",
-    "tls.danger",
     "wire.http",
     "wire.h2",
 ];
 
 /// Values that the design has and this version does not.
-const LATER_WORDS: &[(&str, &str)] =
-    &[("credentials.*.kind", "sigv4"), ("proxy.mode", "explicit"), ("tls.roots", "webpki")];
+const LATER_WORDS: &[(&str, &str)] = &[("credentials.*.kind", "sigv4"), ("proxy.mode", "explicit")];
 
 /// The names of all keys.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
@@ -324,6 +339,7 @@ fn mode(mode: Mode) -> &'static str {
 fn roots(roots: Roots) -> &'static str {
     match roots {
         Roots::Platform => "platform",
+        Roots::Webpki => "webpki",
         Roots::None => "none",
     }
 }

@@ -9,6 +9,7 @@ mod keys;
 mod document;
 mod explain;
 mod reference;
+mod stamp;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::{body, credentials, dns, egress, pool, proxy, tcp, tls, wire};
 pub use document::Document;
 pub use error::Error;
 pub use reference::reference;
+pub(crate) use stamp::Stamp;
 use units::Timeout;
 
 /// Everything that an operator decides about the session.

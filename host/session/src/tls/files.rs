@@ -1,10 +1,11 @@
-//! The files of `[tls]`: roots, client certificate, key. Read when a session is built, before anything connects.
+//! The files of `[tls]`: roots, revocation lists, client certificate, key. Read when a session is built, before anything
+//! connects, and again when they change.
 
 use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 
 use super::{Roots, Settings};
@@ -21,32 +22,65 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Whom the settings believe, and how an error counts them.
-pub(super) fn roots(settings: &Settings, environment: &Environment) -> Result<(RootCertStore, String), Error> {
-    let mut store = RootCertStore::empty();
-    let mut parts = Vec::new();
-    if settings.roots == Roots::Platform {
-        store.add_parsable_certificates(platform(environment).certs);
-        if store.is_empty() {
-            return Err(Error::key(
-                "tls.roots",
-                "this machine's certificate store is empty; install it (the package is usually \
-                called ca-certificates), or write roots = \"none\" with ca = [files]",
-            ));
-        }
-        parts.push(format!("{} platform roots", store.len()));
+/// Whom the settings believe: roots, revocation lists, and how an error counts the roots.
+#[derive(Clone, Debug)]
+pub(super) struct Trusted {
+    pub(super) roots: RootCertStore,
+    pub(super) revoked: Vec<CertificateRevocationListDer<'static>>,
+    pub(super) shown: String,
+}
+
+impl Trusted {
+    /// True if both believe the same.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots && self.revoked == other.revoked
     }
+}
+
+/// The roots of `tls.roots`, which are read once, at load.
+pub(super) fn base(settings: &Settings, environment: &Environment) -> Result<Trusted, Error> {
+    let mut roots = RootCertStore::empty();
+    let word = match settings.roots {
+        Roots::Platform => {
+            roots.add_parsable_certificates(platform(environment).certs);
+            if roots.is_empty() {
+                return Err(Error::key(
+                    "tls.roots",
+                    "this machine's certificate store is empty; install it (the package is usually \
+                    called ca-certificates), or write roots = \"webpki\", or \"none\" with ca = [files]",
+                ));
+            }
+            "platform"
+        }
+        Roots::Webpki => {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            "webpki"
+        }
+        Roots::None => return Ok(Trusted { roots, revoked: Vec::new(), shown: String::new() }),
+    };
+    let shown = format!("{} {word} roots", roots.len());
+    Ok(Trusted { roots, revoked: Vec::new(), shown })
+}
+
+/// Adds the files of `tls.ca`.
+pub(super) fn trusted(settings: &Settings, base: &Trusted) -> Result<Trusted, Error> {
+    let Trusted { mut roots, mut revoked, mut shown } = base.clone();
     for path in &settings.ca {
-        let before = store.len();
-        for certificate in certificates("tls.ca", path)? {
-            store.add(certificate).map_err(|error| unusable("tls.ca", path, &error))?;
+        let before = roots.len();
+        let bytes = read("tls.ca", path)?;
+        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+        let lists = lists.map_err(|error| unusable("tls.ca", path, &error))?;
+        for certificate in certificates("tls.ca", path, &bytes, !lists.is_empty())? {
+            roots.add(certificate).map_err(|error| unusable("tls.ca", path, &error))?;
         }
-        parts.push(format!("{} of {}", store.len() - before, path.display()));
+        revoked.extend(lists);
+        let and = if shown.is_empty() { "" } else { " and " };
+        shown.push_str(&format!("{and}{} of {}", roots.len() - before, path.display()));
     }
-    if store.is_empty() {
+    if roots.is_empty() && settings.verify {
         return Err(Error::key("tls.roots", "`none` without `tls.ca` believes nobody; name a file of roots"));
     }
-    Ok((store, parts.join(" and ")))
+    Ok(Trusted { roots, revoked, shown })
 }
 
 fn platform(environment: &Environment) -> CertificateResult {
@@ -79,15 +113,22 @@ pub(super) fn client(
         (None, None) => Ok(None),
         (Some(_), None) => Err(Error::key("tls.client_cert", "needs `tls.client_key` beside it")),
         (None, Some(_)) => Err(Error::key("tls.client_key", "needs `tls.client_cert` beside it")),
-        (Some(chain), Some(key)) => Ok(Some((certificates("tls.client_cert", chain)?, private_key(key)?))),
+        (Some(chain), Some(key)) => {
+            let bytes = read("tls.client_cert", chain)?;
+            Ok(Some((certificates("tls.client_cert", chain, &bytes, false)?, private_key(key)?)))
+        }
     }
 }
 
-fn certificates(name: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let bytes = read(name, path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+fn certificates(
+    name: &str,
+    path: &Path,
+    bytes: &[u8],
+    may_be_empty: bool,
+) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     match found {
-        Ok(found) if found.is_empty() => {
+        Ok(found) if found.is_empty() && !may_be_empty => {
             Err(Error::key(name, format!("`{}` holds no certificate in PEM", path.display())))
         }
         Ok(found) => Ok(found),

@@ -1,11 +1,13 @@
 //! Whom we believe, and who we are: the handshake with the origin.
 //!
-//! Runs after `tcp` (and, later, `proxy`) on `https` routes, before `wire`. The settings are read once, when a session is
-//! built, and numbered; the number is part of the route, so that a connection made under one client certificate is never
-//! lent to another. Verification cannot be switched off.
+//! Runs after `tcp` (and, later, `proxy`) on `https` routes, before `wire`. The settings are read when a session is built,
+//! and again when one of their files changes, and each reading is numbered; the number is part of the route, so that a
+//! connection made under one client certificate is never lent to another. Verification is switched off by two keys only.
 
 mod files;
+mod pin;
 mod verifier;
+mod watch;
 
 use std::io;
 use std::path::PathBuf;
@@ -13,27 +15,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig, SupportedProtocolVersion};
 use serde::Deserialize;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::Environment;
 use crate::error::{Error, Kind};
+use crate::monitor::Counters;
 use crate::policy;
 use crate::policy::units::Period;
 use crate::route::Origin;
 use crate::stage::Stage;
 use crate::tcp::Stream;
+use files::Trusted;
+pub use pin::Pin;
 use verifier::{Reason, Refused, Verifier};
+use watch::Watch;
 
-/// `[tls]`: whom we believe, and who we are.
+/// `[tls]`: whom we believe, and who we are. Its files are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where trust comes from. Default platform.
     pub roots: Roots,
-    /// Files of further roots, in PEM. Default none.
+    /// Files of further roots, and of revocation lists (X509 CRL), in PEM. Default none.
     pub ca: Vec<PathBuf>,
     /// Our certificate chain, in PEM. Needs `client_key`.
     pub client_cert: Option<PathBuf>,
@@ -41,6 +47,17 @@ pub struct Settings {
     pub client_key: Option<PathBuf>,
     /// The name that the certificate must have, sent as SNI, in the place of the host's. Default the host.
     pub server_name: Option<String>,
+    /// Keys of which the server's own certificate must have one, beside all else. Default empty: any key.
+    pub pins: Vec<Pin>,
+    /// The lowest version that is spoken. Default 1.2.
+    pub min: Version,
+    /// The highest version that is spoken. Default 1.3.
+    pub max: Version,
+    /// Whether the server's certificate is verified. Default true. With false, whoever is on the way can read and change
+    /// everything, secrets included; it needs `danger = true`, warns at load, and is counted. Pins still hold.
+    pub verify: bool,
+    /// Says that `verify = false` is meant. Default false.
+    pub danger: bool,
     /// Deadline of the handshake. Default 10 s.
     pub timeout: Period,
 }
@@ -52,8 +69,39 @@ pub enum Roots {
     /// The operating system's store, `SSL_CERT_FILE` and `SSL_CERT_DIR` of the environment added.
     #[default]
     Platform,
+    /// Mozilla's roots as they were when this program was built.
+    Webpki,
     /// Only the files of `ca`.
     None,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+pub enum Version {
+    /// RFC 5246.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+impl Version {
+    /// The version as the file writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+
+    fn speaks(self) -> &'static SupportedProtocolVersion {
+        match self {
+            Self::Tls12 => &rustls::version::TLS12,
+            Self::Tls13 => &rustls::version::TLS13,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -64,9 +112,37 @@ impl Default for Settings {
             client_cert: None,
             client_key: None,
             server_name: None,
+            pins: Vec::new(),
+            min: Version::Tls12,
+            max: Version::Tls13,
+            verify: true,
+            danger: false,
             timeout: Period::seconds(10),
         }
     }
+}
+
+/// Refuses keys that exclude or need one another.
+///
+/// # Errors
+/// A certificate without its key, a range without a version, no verification without a word about it.
+pub(crate) fn check(settings: &Settings) -> Result<(), policy::Error> {
+    let Settings { client_cert, client_key, min, max, verify, danger, .. } = settings;
+    let (key, what) = match (client_cert, client_key) {
+        (Some(_), None) => ("tls.client_cert", "needs its key; write `client_key` beside it".to_owned()),
+        (None, Some(_)) => ("tls.client_key", "needs its certificate; write `client_cert` beside it".to_owned()),
+        (Some(_), Some(_)) | (None, None) if min > max => {
+            ("tls.min", format!("{} is above `tls.max`, which is {}", min.word(), max.word()))
+        }
+        (Some(_), Some(_)) | (None, None) if !verify && !danger => (
+            "tls.verify",
+            "false lets anybody on the way read and change everything, secrets included; write `danger = true` beside it \
+             if that is meant, else name the server's roots in `tls.ca`"
+                .to_owned(),
+        ),
+        (Some(_), Some(_)) | (None, None) => return Ok(()),
+    };
+    Err(policy::Error::key(key, what))
 }
 
 /// What of the TLS settings makes a connection what it is.
@@ -84,25 +160,59 @@ pub(crate) struct Tls {
     identity: Identity,
     /// "149 platform roots", for an error.
     roots: String,
+    source: Arc<Source>,
+    watch: Watch,
+}
+
+/// What the settings are read from again when their files change.
+#[derive(Debug)]
+struct Source {
+    settings: Settings,
+    base: Trusted,
+    counters: Arc<Counters>,
 }
 
 static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
 impl Tls {
-    /// Reads the files that the settings name.
+    /// Reads the files that the settings name; `previous` itself, with what it can resume, where it says the same.
     ///
     /// # Errors
-    /// A file that cannot be used, an empty platform store, a certificate without its key, a name that is none.
-    pub(crate) fn new(settings: &Settings, environment: &Environment) -> Result<Self, policy::Error> {
+    /// As [`check`]; a file that cannot be used, an empty platform store, a name that is none.
+    pub(crate) fn new(
+        settings: &Settings,
+        environment: &Environment,
+        counters: &Arc<Counters>,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, policy::Error> {
+        check(settings)?;
+        if !settings.verify {
+            tracing::warn!("{UNVERIFIED}");
+        }
+        let base = files::base(settings, environment)?;
+        let same = |previous: &&Arc<Self>| previous.source.settings == *settings && previous.source.base.agrees(&base);
+        if let Some(previous) = previous.filter(same) {
+            return Ok(Arc::clone(previous));
+        }
+        Self::read(Arc::new(Source { settings: settings.clone(), base, counters: Arc::clone(counters) })).map(Arc::new)
+    }
+
+    fn read(source: Arc<Source>) -> Result<Self, policy::Error> {
+        let Source { settings, base, counters: _ } = &*source;
+        let named = settings.ca.iter().chain(&settings.client_cert).chain(&settings.client_key);
+        let watch = Watch::new(named.cloned().collect());
         let server_name = settings.server_name.as_ref().map(|name| {
             ServerName::try_from(name.clone())
                 .map_err(|_| policy::Error::key("tls.server_name", format!("`{name}` is not a host name")))
         });
-        let (store, roots) = files::roots(settings, environment)?;
+        let trusted = files::trusted(settings, base)?;
+        let roots = trusted.shown.clone();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = Verifier::new(store, &provider)?;
+        let verifier = Verifier::new(settings, trusted, &provider)?;
+        let versions = [Version::Tls13, Version::Tls12].into_iter();
+        let versions = versions.filter(|version| (settings.min..=settings.max).contains(version));
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .with_protocol_versions(&versions.map(Version::speaks).collect::<Vec<_>>())
             .map_err(|error| policy::Error::new(format!("tls: {error}")))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
@@ -118,7 +228,24 @@ impl Tls {
             server_name: server_name.transpose()?,
             identity: Identity { generation: GENERATIONS.fetch_add(1, Ordering::Relaxed) },
             roots,
+            source,
+            watch,
         })
+    }
+
+    /// The settings read anew, with nothing to resume, if one of their files has changed. One that cannot be used changes
+    /// nothing, and is a warning.
+    pub(crate) fn renewed(&self) -> Option<Self> {
+        if !self.watch.changed() {
+            return None;
+        }
+        match Self::read(Arc::clone(&self.source)) {
+            Ok(renewed) => Some(renewed),
+            Err(error) => {
+                tracing::warn!("a file of [tls] has changed and cannot be used; what was read before stays: {error}");
+                None
+            }
+        }
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -134,7 +261,12 @@ impl Tls {
             })?,
         };
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        connector.connect(name, stream).await.map_err(|error| self.failed(error, "during the handshake"))
+        let stream =
+            connector.connect(name, stream).await.map_err(|error| self.failed(error, "during the handshake"))?;
+        if !self.source.settings.verify {
+            self.source.counters.add(|tally| &tally.unverified);
+        }
+        Ok(stream)
     }
 
     fn failed(&self, error: io::Error, when: &str) -> Error {
@@ -145,6 +277,11 @@ impl Tls {
                 Error::new(Stage::Tls, Kind::TlsProtocol, "the peer does not answer in TLS")
                     .with_source(error)
                     .with_hint("if the port speaks plain HTTP, the URL begins with http://")
+            }
+            Some(rustls::Error::PeerIncompatible(cause)) => {
+                Error::new(Stage::Tls, Kind::TlsProtocol, format!("the peer speaks another TLS than we do: {cause:?}"))
+                    .with_source(error)
+                    .with_hint(VERSIONS)
             }
             Some(cause) => Error::new(Stage::Tls, Kind::TlsProtocol, cause.to_string()).with_source(error),
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -167,14 +304,28 @@ impl Tls {
             None => format!("the certificate was not accepted: {cause}; in use: {}", self.roots),
         };
         let hint = match refused.map_or(Reason::Other, |refused| Reason::of(&refused.cause)) {
-            Reason::Issuer => "tls.ca = [\"issuer.pem\"], with the certificate of that issuer in the file, trusts it",
-            Reason::Name => "tls.server_name = \"name\" expects another name than the host's",
-            Reason::Time => "the peer needs a new certificate, or this machine's clock is wrong",
-            Reason::Other => "the peer needs another certificate",
+            Reason::Issuer => {
+                "tls.ca = [\"issuer.pem\"], with the certificate of that issuer in the file, trusts it".to_owned()
+            }
+            Reason::Name => "tls.server_name = \"name\" expects another name than the host's".to_owned(),
+            Reason::Time => "the peer needs a new certificate, or this machine's clock is wrong".to_owned(),
+            Reason::Pin(Some(presented)) => {
+                format!(
+                    "tls.pins = [..., \"{presented}\"] accepts the key that was shown; make sure that it is the right one"
+                )
+            }
+            Reason::Revoked | Reason::Pin(None) | Reason::Other => "the peer needs another certificate".to_owned(),
         };
         Error::new(Stage::Tls, Kind::Certificate, message).with_hint(hint)
     }
 }
+
+/// What changes which versions are spoken.
+const VERSIONS: &str = "tls.min and tls.max say which versions are spoken";
+
+/// What `verify = false` means.
+pub(crate) const UNVERIFIED: &str = "`tls.verify = false`: no server has to prove who it is; whoever is on the way can \
+                                     read and change everything, secrets included";
 
 /// The TLS cause of a failure that showed only on the connection's first read: in TLS 1.3 a server refuses a client
 /// certificate after the client's side of the handshake is over (RFC 8446, section 4.4.2.4).
@@ -197,6 +348,8 @@ fn alert_received(alert: AlertDescription, when: &str) -> Error {
         error.with_hint("tls.client_cert and tls.client_key present a certificate that the peer accepts")
     } else if alert == AlertDescription::UnrecognisedName {
         error.with_hint("tls.server_name says which name is asked for")
+    } else if alert == AlertDescription::ProtocolVersion {
+        error.with_hint(VERSIONS)
     } else {
         error
     }

@@ -104,7 +104,6 @@ fn a_key_of_a_later_version_is_not_called_unknown() {
         ("[retry]\nstale = \"off\"", "seaway.toml:1: `retry.stale` is not supported by this version yet"),
         ("[retry]", "seaway.toml:1: `retry` is not supported by this version yet"),
         ("[monitor]\nsignals = []", "seaway.toml:1: `monitor.signals` is not supported by this version yet"),
-        ("[tls]\nverify = false", "seaway.toml:2: `tls.verify` is not supported by this version yet"),
         (
             "[origin.\"https://llm.corp.example\"]\nproxy.mode = \"off\"",
             "seaway.toml:1: `origin.\"https://llm.corp.example\"` is not supported by this version yet",
@@ -113,7 +112,6 @@ fn a_key_of_a_later_version_is_not_called_unknown() {
             "[proxy]\nmode = \"explicit\"",
             "seaway.toml:2: `proxy.mode = \"explicit\"` is not supported by this version yet",
         ),
-        ("[tls]\nroots = \"webpki\"", "seaway.toml:2: `tls.roots = \"webpki\"` is not supported by this version yet"),
         (
             "[credentials.aws]\nkind = \"sigv4\"",
             "seaway.toml:2: `credentials.aws.kind = \"sigv4\"` is not supported by this version yet",
@@ -184,11 +182,23 @@ fn a_bad_value_says_what_to_write() {
             "[pool]\nkeepalive = \"5s\"\nforce_close = true",
             "seaway.toml:3: `pool.force_close`: excludes `pool.keepalive`: a connection is closed or kept, not both",
         ),
+    ];
+    assert_refused(&table);
+}
+
+#[test]
+fn keys_of_tls_that_do_not_fit_say_what_to_write() {
+    let table = [
         ("[tls]\nclient_cert = \"a\"", "seaway.toml:2: `tls.client_cert`: needs its key; write `client_key` beside it"),
         (
             "[tls]\nclient_key = \"a\"",
             "seaway.toml:2: `tls.client_key`: needs its certificate; write `client_cert` beside it",
         ),
+        ("[tls]\nmin = \"1.3\"\nmax = \"1.2\"", "seaway.toml:2: `tls.min`: 1.3 is above `tls.max`, which is 1.2"),
+        ("[tls]\nmin = \"1.1\"", "seaway.toml:2: `tls.min`: unknown word `1.1`; nearest: `1."),
+        ("[tls]\nmin = 1.2", "seaway.toml:2: `tls.min`: a quoted word belongs here"),
+        ("[tls]\nverify = false", "seaway.toml:2: `tls.verify`: false lets anybody on the way read and change"),
+        ("[tls]\npins = [\"sha256/AA==\"]", "seaway.toml:2: `tls.pins`: `sha256/AA==` is not a pin: \"sha256/\" and"),
     ];
     assert_refused(&table);
 }
@@ -235,6 +245,14 @@ fn a_secret_in_the_file_is_a_warning_and_not_shown() {
         ["seaway.toml:5: `credentials.\"b.c\".value`: the secret itself is in the file; `env` or `file` keeps it out"]
     );
     assert!(!format!("{policy:?} {document:?}").contains("hidden"));
+}
+
+#[test]
+fn no_verification_is_a_warning() {
+    let document = document("[tls]\ndanger = true\nverify = false");
+    let (policy, warnings) = document.policy(Preset::Default, &[]).unwrap();
+    assert!(!policy.tls.verify && warnings.len() == 1);
+    assert!(warnings[0].starts_with("seaway.toml:3: `tls.verify = false`: no server has to prove"), "{warnings:?}");
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
