@@ -153,6 +153,8 @@ pub struct Figures {
     pub reused: u64,
     /// Idle connections closed to make room for another route, or because a limit was lowered.
     pub evicted: u64,
+    /// Names, methods and addresses that egress refused, or would have refused under `egress.mode = "enforce"`.
+    pub denied: u64,
     /// Connections opened to an address that had expired, because asking for it anew failed (`dns.stale_if_error`).
     pub stale: u64,
     /// Policies put in the place of another.
@@ -202,6 +204,7 @@ pub(crate) struct Tally {
     pub(crate) exchanges: AtomicU64,
     pub(crate) opened: AtomicU64,
     pub(crate) reused: AtomicU64,
+    pub(crate) denied: AtomicU64,
     pub(crate) stale: AtomicU64,
     pub(crate) swapped: AtomicU64,
     pub(crate) unverified: AtomicU64,
@@ -244,6 +247,7 @@ impl Counters {
             stale: sum(&|tally| &tally.stale),
             swapped: sum(&|tally| &tally.swapped),
             unverified: sum(&|tally| &tally.unverified),
+            denied: sum(&|tally| &tally.denied),
             open: 0,
             idle: 0,
             waiting: 0,

@@ -188,6 +188,8 @@ pub(crate) struct Route {
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     socket: Socket,
+    /// An address that was only counted is none for who enforces.
+    egress: egress::Mode,
     tls: Identity,
     max_headers: usize,
     max_header_bytes: Size,
@@ -219,14 +221,19 @@ impl Route {
     /// # Errors
     /// Egress refuses every one of them; the first refusal stands for all.
     pub(crate) fn admit(&self, egress: &Egress, addresses: &Addresses) -> Result<Addresses, Error> {
-        let refusal = |address: &IpAddr| egress.admit_address(&self.origin, self.trust, *address).err();
-        let mut refusals = addresses.iter().map(refusal);
-        if refusals.clone().all(|refusal| refusal.is_none()) {
-            return Ok(Arc::clone(addresses));
-        }
-        match refusals.clone().any(|refusal| refusal.is_none()) {
-            true => Ok(addresses.iter().copied().filter(|address| refusal(address).is_none()).collect()),
-            false => refusals.next().flatten().map_or_else(|| Ok(Arc::clone(addresses)), Err),
+        let mut refused = None;
+        let mut admit = |address: &IpAddr| match egress.admit_address(&self.origin, self.trust, *address) {
+            Ok(()) => true,
+            Err(error) => {
+                refused.get_or_insert(error);
+                false
+            }
+        };
+        let admitted: Vec<IpAddr> = addresses.iter().copied().filter(&mut admit).collect();
+        match refused {
+            None => Ok(Arc::clone(addresses)),
+            Some(error) if admitted.is_empty() => Err(error),
+            Some(_) => Ok(admitted.into()),
         }
     }
 }
@@ -240,7 +247,7 @@ impl Shape {
             total: _,
             stream_total: _,
             connect: _,
-            egress: egress::Settings { allow: _, addresses: _, private: _, methods: _ },
+            egress: egress::Settings { allow: _, addresses: _, private: _, methods: _, mode },
             credentials: _,
             pool,
             dns,
@@ -256,7 +263,13 @@ impl Shape {
         // Belongs to an exchange.
         let body::Settings { timeout: _, max_request: _, max_response: _ } = body;
         no_part_of_it(pool, tls_settings);
-        Self { socket: Socket::of(dns, tcp), tls, max_headers: *max_headers, max_header_bytes: *max_header_bytes }
+        Self {
+            socket: Socket::of(dns, tcp),
+            egress: *mode,
+            tls,
+            max_headers: *max_headers,
+            max_header_bytes: *max_header_bytes,
+        }
     }
 }
 

@@ -43,7 +43,7 @@ impl Snapshot {
         let known = previous.filter(|previous| previous.policy.dns == policy.dns);
         Ok(Self {
             generation: previous.map_or(0, |previous| previous.generation + 1),
-            egress: Arc::new(egress::Egress::new(&policy.egress, destinations)),
+            egress: Arc::new(egress::Egress::new(&policy.egress, destinations, counters)),
             credentials: Arc::new(credentials::Credentials::new(policy.credentials.clone(), environment)?),
             proxies: Arc::new(proxy::Proxies::new(&policy.proxy, environment)?),
             shape: Arc::new(Shape::of(&policy, tls.identity())),
@@ -73,7 +73,7 @@ impl Snapshot {
         let trust = self.egress.trust(route.origin());
         trust.is_some_and(|trust| {
             *route == Route::new(route.origin().clone(), trust, &self.policy.dns.hosts, &self.shape)
-                && self.egress.admit_address(route.origin(), trust, peer).is_ok()
+                && self.egress.reaches(trust, peer)
         })
     }
 }

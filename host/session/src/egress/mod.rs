@@ -4,20 +4,25 @@
 //! dialled. Nothing is dialled that this stage did not admit by name and by address.
 
 mod address;
+mod refusal;
 mod rule;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::Method;
 use serde::Deserialize;
 
 use crate::error::{Error, Kind};
+use crate::monitor::Counters;
 use crate::route::Origin;
 use crate::stage::Stage;
 use crate::{Destination, Destinations};
 use address::{Class, Host};
+pub(crate) use refusal::COUNTED;
+use refusal::Refusals;
 pub use rule::{Private, Rule, Verb};
 
 /// `[egress]`: where requests may go.
@@ -33,6 +38,30 @@ pub struct Settings {
     pub private: Vec<Private>,
     /// Methods that may leave. Default GET and POST.
     pub methods: Vec<Verb>,
+    /// Whether a refusal holds. Default enforce.
+    pub mode: Mode,
+}
+
+/// Whether a refusal holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// What no rule allows does not leave.
+    #[default]
+    Enforce,
+    /// For trying rules out: **what no rule allows leaves all the same**, is counted, and is a warning with the line that
+    /// would allow it. What no line could allow is refused as ever: metadata services, link-local and multicast
+    /// addresses, addresses in disguise, CONNECT and TRACE. Credentials go where their `urls` say and nowhere else.
+    Count,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enforce => out.write_str("enforce"),
+            Self::Count => out.write_str("count"),
+        }
+    }
 }
 
 /// What addresses a host may have.
@@ -59,6 +88,7 @@ impl Default for Settings {
             addresses: Addresses::DenySpecial,
             private: Vec::new(),
             methods: vec![Verb(Method::GET), Verb(Method::POST)],
+            mode: Mode::Enforce,
         }
     }
 }
@@ -84,13 +114,13 @@ pub struct Egress {
     methods: Vec<Verb>,
     /// True if `egress.allow` is given: decides what a refusal advises.
     listed: bool,
+    refusals: Refusals,
 }
 
 impl Egress {
     /// The stage under `settings`, with the destinations that need no entry of their own.
-    #[must_use]
-    pub fn new(settings: &Settings, destinations: Destinations) -> Self {
-        let Settings { allow, addresses: Addresses::DenySpecial, private, methods } = settings;
+    pub(crate) fn new(settings: &Settings, destinations: Destinations, counters: &Arc<Counters>) -> Self {
+        let Settings { allow, addresses: Addresses::DenySpecial, private, methods, mode } = settings;
         let Destinations { built_in, written } = destinations;
         let mut exact = HashMap::new();
         if allow.is_none() {
@@ -107,7 +137,8 @@ impl Egress {
             }
         }
         let (private, methods) = (private.clone(), methods.clone());
-        Self { exact, patterns, private, methods, listed: allow.is_some() }
+        let refusals = Refusals::new(*mode, counters);
+        Self { exact, patterns, private, methods, listed: allow.is_some(), refusals }
     }
 
     /// Admits a request by its method and destination, and says what addresses the destination may have.
@@ -120,19 +151,24 @@ impl Egress {
         let literal = match address::read(origin.host()) {
             Host::Name => None,
             Host::Address(address) => Some(address),
-            Host::Unusual(address) => return Err(unusual(origin, address)),
+            Host::Unusual(address) => return Err(self.refusals.hold(unusual(origin, address))),
             Host::Neither => {
                 let message = format!("`{}` is neither a host name nor an address", origin.host());
-                return Err(Error::new(Stage::Egress, Kind::Denied, message));
+                return Err(self.refusals.hold(Error::new(Stage::Egress, Kind::Denied, message)));
             }
         };
         match (self.trust(origin), literal) {
             (Some(trust), None) => Ok(trust),
             (Some(trust), Some(address)) => self.admit_address(origin, trust, address).map(|()| trust),
-            (None, Some(address)) if !matches!(address::judge(address).1, Class::Public) => {
-                Err(address_denied(origin, address, &self.allow(origin)))
-            }
-            (None, Some(_) | None) => Err(self.denied(origin)),
+            (None, Some(address)) => match address::judge(address).1 {
+                Class::Public => self.refusals.refuse(self.denied(origin)).map(|()| Trust::Public),
+                Class::Never(_) => Err(self.refusals.hold(address_denied(origin, address, ""))),
+                Class::Loopback | Class::Private | Class::Shared => {
+                    let error = address_denied(origin, address, &self.allow(origin));
+                    self.refusals.refuse(error).map(|()| Trust::Public)
+                }
+            },
+            (None, None) => self.refusals.refuse(self.denied(origin)).map(|()| Trust::Public),
         }
     }
 
@@ -141,30 +177,39 @@ impl Egress {
     /// # Errors
     /// Address denied, if `trust` does not reach as far as the address.
     pub fn admit_address(&self, origin: &Origin, trust: Trust, address: IpAddr) -> Result<(), Error> {
+        if matches!(address::judge(address).1, Class::Never(_)) {
+            return Err(self.refusals.hold(address_denied(origin, address, "")));
+        }
+        if self.reaches(trust, address) {
+            return Ok(());
+        }
+        let host = origin.host();
+        self.refusals.refuse(address_denied(origin, address, &format!("egress.private = [..., \"{host}\"]")))
+    }
+
+    /// True if a destination of this trust may have the address.
+    pub(crate) fn reaches(&self, trust: Trust, address: IpAddr) -> bool {
         let (effective, class) = address::judge(address);
         let reach = match class {
             Class::Public => Trust::Public,
             Class::Loopback => Trust::Local,
             Class::Private | Class::Shared => Trust::Named,
-            Class::Never(_) => return Err(address_denied(origin, address, "")),
+            Class::Never(_) => return false,
         };
-        if trust >= reach || self.private.iter().any(|private| private.has_address(effective)) {
-            return Ok(());
-        }
-        let host = origin.host();
-        Err(address_denied(origin, address, &format!("egress.private = [..., \"{host}\"]")))
+        trust >= reach || self.private.iter().any(|private| private.has_address(effective))
     }
 
     fn admit_method(&self, method: &Method) -> Result<(), Error> {
         if *method == Method::CONNECT || *method == Method::TRACE {
-            return Err(Error::new(Stage::Egress, Kind::RequestInvalid, format!("the method {method} is never sent")));
+            let message = format!("the method {method} is never sent");
+            return Err(self.refusals.hold(Error::new(Stage::Egress, Kind::RequestInvalid, message)));
         }
         if self.methods.iter().any(|allowed| allowed.0 == *method) {
             return Ok(());
         }
         let allowed = self.methods.iter().map(|verb| format!("\"{verb}\", ")).collect::<String>();
-        Err(Error::new(Stage::Egress, Kind::Denied, format!("no rule allows the method {method}"))
-            .with_hint(format!("egress.methods = [{allowed}\"{method}\"]")))
+        let error = Error::new(Stage::Egress, Kind::Denied, format!("no rule allows the method {method}"));
+        self.refusals.refuse(error.with_hint(format!("egress.methods = [{allowed}\"{method}\"]")))
     }
 
     /// The trust of a destination that a rule names; absent if none does.
@@ -243,7 +288,7 @@ mod tests {
         };
         let built_in = vec![destination("https://api.openai.com", false), destination("http://localhost:11434", true)];
         let written = vec![destination("http://llm.corp.example:8000", false), destination("http://10.1.2.3", false)];
-        Egress::new(&settings, Destinations { built_in, written })
+        Egress::new(&settings, Destinations { built_in, written }, &Arc::default())
     }
 
     fn admitted(egress: &Egress, destination: &str) -> Result<Trust, Kind> {
@@ -383,8 +428,30 @@ mod tests {
                 String::new()
             )
         );
+        let metadata = listed.admit(&origin("http://169.254.169.254"), &Method::GET).unwrap_err();
+        assert_eq!(metadata.hint(), None);
         let literal = listed.admit(&origin("http://127.0.0.1:8000"), &Method::GET).unwrap_err();
         assert_eq!(literal.hint(), Some("egress.allow = [..., \"http://127.0.0.1:8000\"]"));
+    }
+
+    #[test]
+    fn what_is_only_counted_leaves_and_what_no_line_allows_does_not() {
+        let counters = Arc::<Counters>::default();
+        let settings = Settings { mode: Mode::Count, ..Settings::default() };
+        let egress = Egress::new(&settings, Destinations::default(), &counters);
+        let host = origin("https://a.test");
+        assert_eq!(admitted(&egress, "https://a.test"), Ok(Trust::Public));
+        assert_eq!(admitted(&egress, "http://10.0.0.1"), Ok(Trust::Public));
+        assert!(egress.admit(&origin("https://8.8.8.8"), &Method::PUT).is_ok());
+        assert!(egress.admit_address(&host, Trust::Public, address("127.0.0.1")).is_ok());
+        // Name, address, name and method, address.
+        assert_eq!(counters.figures().denied, 5);
+        for never in ["http://169.254.169.254", "http://127.1", "http://1.2.3.4.5"] {
+            assert!(admitted(&egress, never).is_err(), "{never}");
+        }
+        assert!(egress.admit_address(&host, Trust::Named, address("169.254.169.254")).is_err());
+        assert!(egress.admit(&host, &Method::TRACE).is_err());
+        assert_eq!(counters.figures().denied, 10);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Error, Policy, Preset, explain, lay_under};
 use crate::credentials::{self, Source};
-use crate::tls;
+use crate::{egress, tls};
 
 /// A policy file whose syntax is right.
 #[derive(Clone)]
@@ -58,7 +58,10 @@ impl Document {
             Error::key(key, "the secret itself is in the file; `env` or `file` keeps it out")
         });
         let unverified = (!policy.tls.verify).then(|| Error::new(tls::UNVERIFIED).blaming("tls.verify"));
-        let warnings = in_file.chain(unverified).map(|warning| self.locate(warning).to_string()).collect();
+        let counted = policy.egress.mode == egress::Mode::Count;
+        let counted = counted.then(|| Error::new(egress::COUNTED).blaming("egress.mode"));
+        let warnings =
+            in_file.chain(unverified).chain(counted).map(|warning| self.locate(warning).to_string()).collect();
         Ok((policy, warnings))
     }
 

@@ -73,6 +73,11 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("egress.methods", Of(|p| list(&p.egress.methods)), "HTTP methods that may leave."),
     key(
+        "egress.mode",
+        Of(|p| quoted(p.egress.mode)),
+        "enforce, or count, for trying rules out: what no rule allows LEAVES ALL THE SAME, is counted, and is a warning with the line that would allow it. Metadata, link-local and multicast addresses are refused in either.",
+    ),
+    key(
         "credentials.*.env",
         Example("\"OPENAI_API_KEY\""),
         "The secret is in this environment variable. One of `env`, `file` and `value` must be there.",
@@ -257,7 +262,6 @@ const LATER: &[&str] = &[
     "monitor",
     "monitor.signals",
     "monitor.redact",
-    "egress.mode",
     "credentials.*.command",
     "credentials.*.expires",
     "credentials.*.access_key",

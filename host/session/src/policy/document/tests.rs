@@ -66,7 +66,7 @@ fn a_file_is_laid_upon_its_preset_key_by_key() {
         dns: crate::dns::Settings { ttl: Timeout::seconds(60), ..production.dns },
         tcp: crate::tcp::Settings { keepalive: Keepalive::Off, ..production.tcp },
         body: crate::body::Settings { max_request: Size::mib(20), ..production.body },
-        egress: crate::egress::Settings { methods: vec![crate::egress::Verb(Method::POST)], ..production.egress },
+        egress: egress::Settings { methods: vec![egress::Verb(Method::POST)], ..production.egress },
         ..production
     };
     assert_eq!(policy, expected);
@@ -248,11 +248,18 @@ fn a_secret_in_the_file_is_a_warning_and_not_shown() {
 }
 
 #[test]
-fn no_verification_is_a_warning() {
-    let document = document("[tls]\ndanger = true\nverify = false");
-    let (policy, warnings) = document.policy(Preset::Default, &[]).unwrap();
-    assert!(!policy.tls.verify && warnings.len() == 1);
-    assert!(warnings[0].starts_with("seaway.toml:3: `tls.verify = false`: no server has to prove"), "{warnings:?}");
+fn what_switches_a_guard_off_is_a_warning() {
+    let table = [
+        ("[tls]\ndanger = true\nverify = false", "seaway.toml:3: `tls.verify = false`: no server has to prove"),
+        (
+            "[egress]\nmode = \"count\"",
+            "seaway.toml:2: `egress.mode = \"count\"`: what no rule allows leaves all the same",
+        ),
+    ];
+    for (text, expected) in table {
+        let (_, warnings) = document(text).policy(Preset::Default, &[]).unwrap();
+        assert!(warnings.len() == 1 && warnings[0].starts_with(expected), "{warnings:?}");
+    }
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
