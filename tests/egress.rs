@@ -4,6 +4,7 @@ use seaway_session::{Kind, RequestBody, Stage};
 use seaway_tests::answer::Answer;
 use seaway_tests::client::{Client, get, request};
 use seaway_tests::error::{SECRET, assert_says};
+use seaway_tests::log::Log;
 use seaway_tests::origin::Origin;
 
 async fn hello() -> Origin {
@@ -208,4 +209,27 @@ async fn a_redirect_is_the_guests_and_is_checked_again() {
     let next = reply.headers["location"].to_str().unwrap().to_owned();
     assert_eq!(client.get(&next).await.unwrap_err().stage(), Stage::Egress);
     assert_eq!((origin.ledger().requests.len(), inside.ledger().accepted), (1, 0));
+}
+
+/// `egress.mode = "count"`: what would be refused leaves, is counted, and is one warning with the line that allows it.
+#[tokio::test]
+async fn what_is_only_counted_leaves_and_is_told_once() {
+    let (log, _guard) = Log::listen();
+    let origin = hello().await;
+    let client = Client::under("[egress]\nmode = \"count\"").build();
+    for _ in 0..3 {
+        assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
+    }
+    client.read(request("DELETE", &origin.at("localhost", "/"), &[], RequestBody::empty())).await.unwrap();
+    // Three times the address, and once more when it was dialled; then the method, the name and its address.
+    assert_eq!((client.figures().denied, client.figures().stage(Stage::Egress).failures), (7, 0));
+    let told = log.warnings("would be refused");
+    let line = format!("hint: egress.allow = [\"{}\"]", origin.url(""));
+    assert_eq!(told.iter().filter(|told| told.contains(&line)).count(), 1, "{told:#?}");
+    assert!(told.iter().any(|told| told.contains("egress.methods = [\"GET\", \"POST\", \"DELETE\"]")), "{told:#?}");
+    // What no line of policy could allow is refused in either mode.
+    for url in ["http://169.254.169.254/", "http://127.1/", "http://[fe80::1]/"] {
+        assert_eq!(client.get(url).await.unwrap_err().stage(), Stage::Egress, "{url}");
+    }
+    assert_eq!(client.figures().denied, 10);
 }

@@ -1,10 +1,12 @@
 //! Certificates for tests: an authority of our own, good leaves, and bad ones.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber,
+    date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -21,6 +23,7 @@ pub struct Leaf {
     chain: Vec<CertificateDer<'static>>,
     key: KeyPair,
     pem: String,
+    serial: u64,
 }
 
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -68,13 +71,40 @@ impl Authority {
         })
     }
 
+    /// A list that revokes this certificate of ours.
+    #[must_use]
+    pub fn revoking(&self, leaf: &Leaf) -> String {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(leaf.serial),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2099, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).expect("the authority can sign a list")
+    }
+
     fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let key = KeyPair::generate().expect("a key can be made");
         let mut params = params(names);
+        let serial = next_serial();
+        params.serial_number = Some(SerialNumber::from(serial));
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("the authority can sign");
-        Leaf { chain: vec![certificate.der().clone()], pem: certificate.pem(), key }
+        Leaf { chain: vec![certificate.der().clone()], pem: certificate.pem(), key, serial }
     }
+}
+
+fn next_serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn params(names: &[&str]) -> CertificateParams {
@@ -91,7 +121,13 @@ impl Leaf {
     pub fn self_signed(names: &[&str]) -> Self {
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params(names).self_signed(&key).expect("a key can sign its own certificate");
-        Self { chain: vec![certificate.der().clone()], pem: certificate.pem(), key }
+        Self { chain: vec![certificate.der().clone()], pem: certificate.pem(), key, serial: 0 }
+    }
+
+    /// The certificate, as it is sent.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.chain[0]
     }
 
     /// The certificate.

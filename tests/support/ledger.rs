@@ -19,6 +19,10 @@ pub struct Ledger {
     pub kernel_peak: usize,
     /// TLS handshakes completed; the names that were asked for.
     pub handshakes: Vec<Option<String>>,
+    /// For each of these, whether it resumed an earlier session.
+    pub resumed: Vec<bool>,
+    /// For each of these, the client's own certificate, where it showed one.
+    pub clients: Vec<Option<Vec<u8>>>,
     /// TLS handshakes that failed, and why.
     pub refused: Vec<String>,
     /// Requests in the order in which their heads were complete.

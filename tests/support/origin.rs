@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConfig};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -169,8 +169,15 @@ async fn serve(socket: TcpStream, server: Arc<Server>, number: usize) {
     let end = match io {
         Ok(io) => {
             if let Io::Tls(stream) = &io {
-                let name = stream.get_ref().1.server_name().map(str::to_owned);
-                server.books.send_modify(|ledger| ledger.handshakes.push(name));
+                let tls = stream.get_ref().1;
+                let name = tls.server_name().map(str::to_owned);
+                let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
+                let client = tls.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
+                server.books.send_modify(|ledger| {
+                    ledger.handshakes.push(name);
+                    ledger.resumed.push(resumed);
+                    ledger.clients.push(client);
+                });
             }
             let mut connection = Connection { io, unread: BytesMut::new(), books: Arc::clone(&server.books), number };
             connection.run(&server.script).await

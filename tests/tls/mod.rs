@@ -1,5 +1,8 @@
 //! `tls`: whom we believe, who we are, and what a handshake says that fails.
 
+mod choices;
+mod renewal;
+
 use std::time::Duration;
 
 use seaway_session::{Error, Kind, Stage};
@@ -88,6 +91,30 @@ async fn a_bad_certificate_says_what_is_wrong_and_what_would_change_it() {
     assert_says(&error, stage, kind, &["is not for `localhost`", "tls.server_name"]);
     let error = refused(&Leaf::self_signed(&["localhost"]), &trusted).await;
     assert_says(&error, stage, kind, &["issuer is not known", "tls.ca"]);
+}
+
+/// S4: a revocation list in a file of `tls.ca` is obeyed; an issuer without one revokes nothing.
+#[tokio::test]
+async fn a_revoked_certificate_is_refused() {
+    let authority = Authority::new("Test CA");
+    let (good, bad) = (authority.leaf(&["localhost"]), authority.leaf(&["localhost"]));
+    let list = authority.revoking(&bad);
+    let believing = |leaf: &Leaf, ca: &str, more: &str| {
+        let (config, policy) = (leaf.server(), format!("[tls]\nroots = \"none\"\nca = {ca}"));
+        let builder =
+            Client::under(&policy).file("ca.pem", format!("{}{more}", authority.pem())).file("crl.pem", &list);
+        async move {
+            let origin = Origin::tls(config, |_: &_| Answer::ok("hello")).await;
+            builder.to(&origin).build().get(&origin.url("/")).await
+        }
+    };
+    let both = "[\"ca.pem\", \"crl.pem\"]";
+    assert_eq!(believing(&good, both, "").await.unwrap().body, "hello");
+    assert_eq!(believing(&bad, "[\"ca.pem\"]", "").await.unwrap().body, "hello");
+    for (ca, more) in [(both, ""), ("[\"ca.pem\"]", list.as_str())] {
+        let error = believing(&bad, ca, more).await.unwrap_err();
+        assert_says(&error, Stage::Tls, Kind::Certificate, &["revoked by its issuer", "subject `CN=test leaf`"]);
+    }
 }
 
 /// The line that an unknown issuer advises is the line that trusts it.
