@@ -95,7 +95,12 @@ async fn a_body_of_another_length_is_an_error() {
     for (length, body) in [("8", whole()), ("10", whole()), ("8", short()), ("10", short())] {
         let error =
             client.read(request("POST", &origin.url("/"), &[("content-length", length)], body)).await.unwrap_err();
-        assert_says(&error, Stage::Wire, Kind::RequestInvalid, &["9 bytes", &format!("its head says {length}")]);
+        assert_says(
+            &error,
+            Stage::Wire,
+            Kind::RequestTooLarge(Some(9)),
+            &["9 bytes", &format!("its head says {length}")],
+        );
     }
     assert_eq!(origin.ledger().accepted, 0);
     // Beyond what is collected beforehand the connection is closed in the middle, and the origin never sees a whole request.
@@ -103,7 +108,7 @@ async fn a_body_of_another_length_is_an_error() {
         let long = pieces(vec![Ok(Bytes::from(vec![b'x'; 2_000_000]))]);
         let error =
             client.read(request("POST", &origin.url("/"), &[("content-length", length)], long)).await.unwrap_err();
-        assert_eq!((error.stage(), error.kind()), (Stage::Wire, Kind::RequestInvalid), "{error}");
+        assert_says(&error, Stage::Wire, Kind::RequestTooLarge(Some(2_000_000)), &["2000000 bytes"]);
     }
     origin.until("both are closed", |ledger| ledger.accepted == 2 && ledger.open == 0).await;
     assert_eq!(origin.ledger().requests.len(), 0);

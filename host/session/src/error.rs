@@ -54,7 +54,8 @@ pub enum Kind {
     Protocol,
     /// The answer ended before it was complete.
     Incomplete,
-    /// The request's body is larger than `body.max_request`, in bytes when known, or does not match its length.
+    /// The request's body is larger than `body.max_request`, or not as long as its head says; its size in bytes, when
+    /// known.
     RequestTooLarge(Option<u64>),
     /// The answer's body is larger than `body.max_response`.
     ResponseTooLarge(u64),

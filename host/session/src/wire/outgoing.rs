@@ -184,11 +184,8 @@ fn invalid(message: &str) -> Error {
 }
 
 fn mismatch(declared: u64, length: u64) -> Error {
-    Error::new(
-        Stage::Wire,
-        Kind::RequestInvalid,
-        format!("the request's body has {length} bytes, its head says {declared}"),
-    )
+    let message = format!("the request's body has {length} bytes, its head says {declared}");
+    Error::new(Stage::Wire, Kind::RequestTooLarge(Some(length)), message)
 }
 
 fn too_large(length: Option<u64>, limit: u64) -> Error {
@@ -352,7 +349,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_not_as_long_as_promised_is_refused() {
-        for (length, kind) in [("3", Kind::RequestInvalid), ("5", Kind::RequestInvalid), ("x", Kind::RequestInvalid)] {
+        let mismatch = Kind::RequestTooLarge(Some(4));
+        for (length, kind) in [("3", mismatch), ("5", mismatch), ("x", Kind::RequestInvalid)] {
             let result = prepared("http://a.example", streamed(vec![b"abcd"]), &[("content-length", length)]).await;
             assert_eq!(result.unwrap_err().kind(), kind, "{length}");
         }
@@ -361,7 +359,7 @@ mod tests {
             prepared("http://a.example", streamed(vec![piece]), &[("content-length", "1500000")]).await.unwrap();
         let upload = request.body().upload().unwrap();
         assert!(request.into_body().collect().await.is_err());
-        assert_eq!(upload.error().unwrap().kind(), Kind::RequestInvalid);
+        assert_eq!(upload.error().unwrap().kind(), Kind::RequestTooLarge(Some(2_000_000)));
     }
 
     #[tokio::test]
