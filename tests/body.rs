@@ -115,6 +115,33 @@ async fn an_unread_answer_is_closed() {
     assert_eq!(origin.ledger().uses(), [1, 1]);
 }
 
+/// B6: what is left of an unread answer is read to its end where it is short and there, and closed where it is neither.
+#[tokio::test]
+async fn a_short_rest_is_drained_and_its_connection_kept() {
+    let origin = Origin::plain(|request: &seaway_tests::request::Request| {
+        let rest = match request.target.as_str() {
+            "/short" => "x".repeat(1024),
+            "/late" => return Answer::raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello").then(Then::Hang),
+            _ => "x".repeat(65 * 1024),
+        };
+        Answer::ok(&rest)
+    });
+    let origin = origin.await;
+    let client = Client::to(&origin);
+    for _ in 0..10 {
+        drop(client.open(get(&origin.url("/short"))).await.unwrap());
+        client.settles(1, 1).await;
+    }
+    assert_eq!(origin.ledger().uses(), [10]);
+    for path in ["/late", "/long"] {
+        let start = Instant::now();
+        drop(client.open(get(&origin.url(path))).await.unwrap());
+        client.settles(0, 0).await;
+        assert!(start.elapsed() < Duration::from_secs(5), "{path}");
+    }
+    origin.until("both are closed", |ledger| ledger.open == 0).await;
+}
+
 /// B1: a reader that does not read stops the sender; the session holds no more than its window.
 #[tokio::test]
 async fn a_large_answer_is_not_held_in_memory() {

@@ -78,7 +78,8 @@ impl fmt::Debug for RequestBody {
     }
 }
 
-/// The body of an answer. Dropping it before its end closes the connection; its end gives the connection back.
+/// The body of an answer. Its end gives the connection back; dropping it before its end closes the connection, unless
+/// what is left is short and comes at once.
 #[derive(Debug)]
 pub struct ResponseBody {
     /// Absent once the body has failed: hyper reads a connection on for as long as somebody holds its body.
@@ -255,10 +256,17 @@ impl Open {
     }
 }
 
+/// What is left of an answer that nobody reads on is read to its end, so that its connection is kept, if it is no more
+/// than this; for more, a new connection is cheaper.
+const DRAINED: u64 = 64 * 1024;
+
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if let Some(open) = self.open.take() {
-            open.exchange.passed(Stage::Body, open.began, false);
+        let Some(open) = self.open.take() else { return };
+        open.exchange.passed(Stage::Body, open.began, false);
+        let Some(inner) = self.inner.take().filter(|_| open.reusable) else { return };
+        if inner.size_hint().exact().is_some_and(|left| left <= DRAINED) {
+            open.lease.drain(inner);
         }
     }
 }

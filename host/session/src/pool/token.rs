@@ -7,6 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
 use super::state::SlotId;
 use super::{Connection, Shared};
 use crate::error::{Error, Kind};
@@ -62,6 +68,9 @@ impl Room {
     }
 }
 
+/// How long the rest of an answer is waited for that nobody wants: who gives up has its connection closed this soon.
+const DRAIN: Duration = Duration::from_millis(50);
+
 /// A connection in use. Dropping it closes the connection; [`Lease::finish`] keeps it.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -88,6 +97,17 @@ impl Lease {
         if let Some(connection) = &mut self.connection {
             connection.life.idle = connection.life.idle.min(life);
         }
+    }
+
+    /// Reads what is left of an answer that nobody wants, then gives the connection back; closes it where that takes long.
+    pub(crate) fn drain(self, mut body: Incoming) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let drained = timeout(DRAIN, async { while let Some(Ok(_)) = body.frame().await {} }).await;
+            if drained.is_ok() && body.is_end_stream() {
+                self.finish();
+            }
+        });
     }
 
     /// Gives a healthy connection back.
