@@ -145,6 +145,32 @@ async fn long_bodies_are_streamed_whole() {
     assert_eq!(ledger.uses(), [3]);
 }
 
+/// B5: trailers of a request are announced and follow its body, whether it is short or long; a length excludes them, and
+/// what belongs to this hop or to the framing is left out.
+#[tokio::test]
+async fn trailers_of_a_request_reach_the_origin() {
+    let origin = hello().await;
+    let client = Client::to(&origin);
+    let trailers = [("x-sum", "42"), ("connection", "close"), ("content-length", "7"), ("x-other", "1")];
+    let trailed = |length: usize| {
+        let fields = trailers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let fields = http::HeaderMap::from_iter(fields);
+        let frames = [Ok::<_, BoxError>(Frame::data(Bytes::from(vec![b'x'; length]))), Ok(Frame::trailers(fields))];
+        RequestBody::stream(StreamBody::new(stream::iter(frames)))
+    };
+    let nominated = [("trailer", "x-sum, X-Other")];
+    client.read(request("POST", &origin.url("/short"), &[], trailed(9))).await.unwrap();
+    client.read(request("POST", &origin.url("/long"), &nominated, trailed(2_000_000))).await.unwrap();
+    client.read(request("POST", &origin.url("/length"), &[("content-length", "9")], trailed(9))).await.unwrap();
+    for (seen, length) in origin.ledger().requests.iter().zip([9, 2_000_000, 9]) {
+        assert_eq!(seen.body.len(), length, "{}", seen.target);
+        let expected: &[&str] = if seen.target == "/length" { &[] } else { &["x-sum: 42", "x-other: 1"] };
+        assert_eq!(seen.trailers, expected, "{}", seen.target);
+        assert_eq!(seen.all("trailer").is_empty(), expected.is_empty(), "{}", seen.head);
+    }
+    assert_eq!(origin.ledger().uses(), [3]);
+}
+
 /// `body.max_request`: refused before a connection where the size is known, closed where it shows late.
 #[tokio::test]
 async fn a_request_that_is_too_large_is_refused() {

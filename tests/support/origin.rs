@@ -339,13 +339,13 @@ impl Connection {
             }
         };
         let (request, framing) = Request::parse(&String::from_utf8_lossy(&head)).map_err(invalid)?;
-        let body = match framing {
-            _ if at_head => Bytes::new(),
-            Framing::None => Bytes::new(),
-            Framing::Length(length) => self.take(length).await?,
+        let (body, trailers) = match framing {
+            _ if at_head => Default::default(),
+            Framing::None => Default::default(),
+            Framing::Length(length) => (self.take(length).await?, Vec::new()),
             Framing::Chunked => self.chunks().await?,
         };
-        Ok(Some(Request { connection: self.number, nth, body, ..request }))
+        Ok(Some(Request { connection: self.number, nth, body, trailers, ..request }))
     }
 
     async fn take(&mut self, length: usize) -> io::Result<Bytes> {
@@ -357,25 +357,37 @@ impl Connection {
         Ok(self.unread.split_to(length).freeze())
     }
 
-    async fn chunks(&mut self) -> io::Result<Bytes> {
+    async fn chunks(&mut self) -> io::Result<(Bytes, Vec<String>)> {
         let mut body = BytesMut::new();
         loop {
-            let line = loop {
-                if let Some(end) = find(&self.unread, b"\r\n") {
-                    break self.unread.split_to(end + 2);
-                }
-                if self.io.read(&mut self.unread).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            };
-            let text = String::from_utf8_lossy(&line[..line.len() - 2]).into_owned();
+            let text = self.line().await?;
             let length =
                 usize::from_str_radix(&text, 16).map_err(|_| invalid(format!("not a chunk's size: {text:?}")))?;
-            let piece = self.take(length + 2).await?;
             if length == 0 {
-                return Ok(body.freeze());
+                break;
             }
+            let piece = self.take(length + 2).await?;
             body.extend_from_slice(&piece[..length]);
+        }
+        let mut trailers = Vec::new();
+        loop {
+            let line = self.line().await?;
+            if line.is_empty() {
+                return Ok((body.freeze(), trailers));
+            }
+            trailers.push(line);
+        }
+    }
+
+    async fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = find(&self.unread, b"\r\n") {
+                let line = self.unread.split_to(end + 2);
+                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            if self.io.read(&mut self.unread).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
     }
 }

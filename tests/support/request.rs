@@ -19,6 +19,8 @@ pub struct Request {
     pub head: String,
     /// The body, without its framing.
     pub body: Bytes,
+    /// Fields behind a body in chunks, as they came.
+    pub trailers: Vec<String>,
 }
 
 /// How the body is framed.

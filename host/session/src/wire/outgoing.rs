@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRAILER, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
@@ -39,9 +39,11 @@ pub(crate) enum WireBody {
 /// A body that is sent as it comes.
 #[derive(Debug)]
 pub(crate) struct Streamed {
-    /// What was collected before it turned out to be long.
+    /// What was collected before it turned out to be long, or to have trailers.
     prefix: Option<Bytes>,
     rest: UnsyncBoxBody<Bytes, BoxError>,
+    /// What was collected behind the prefix.
+    trailers: Option<HeaderMap>,
     /// The length that the request's head promises.
     declared: Option<u64>,
     limit: u64,
@@ -69,6 +71,7 @@ pub(crate) async fn prepare(
         return Err(invalid("`Upgrade` has no place in a completion"));
     }
     let declared = declared_length(&headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>())?;
+    let nominated: Vec<HeaderValue> = headers.get_all(TRAILER).iter().cloned().collect();
     strip_hop_by_hop(headers);
     headers.remove(CONTENT_LENGTH);
     headers.remove(HOST);
@@ -76,8 +79,17 @@ pub(crate) async fn prepare(
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let body = wire_body(body, declared, policy.body.max_request.0, exchange).await?;
-    if let (WireBody::Stream(_), Some(declared)) = (&body, declared) {
-        headers.insert(CONTENT_LENGTH, declared.into());
+    match (&body, declared) {
+        (WireBody::Full(_), _) => {}
+        (WireBody::Stream(_), Some(declared)) => drop(headers.insert(CONTENT_LENGTH, declared.into())),
+        // Only fields that the head announces may follow the body (RFC 9110, section 6.6.2).
+        (WireBody::Stream(streamed), None) => {
+            let found =
+                streamed.trailers.as_ref().map(|trailers| trailers.keys().cloned().map(HeaderValue::from).collect());
+            for names in found.unwrap_or(nominated) {
+                headers.append(TRAILER, names);
+            }
+        }
     }
     *uri = origin_form(std::mem::take(uri))?;
     // What the caller's own connection spoke, or hung on to its request, says nothing here.
@@ -118,7 +130,7 @@ async fn wire_body(
         Content::Full(bytes) => bytes,
         Content::Stream(body) => match exchange.within(Stage::Wire, collect(body, declared, limit)).await? {
             Collected::Whole(bytes) => bytes,
-            Collected::Long(streamed) => return Ok(WireBody::Stream(streamed)),
+            Collected::Streamed(streamed) => return Ok(WireBody::Stream(streamed)),
         },
     };
     let length = bytes.len() as u64;
@@ -133,7 +145,8 @@ async fn wire_body(
 
 enum Collected {
     Whole(Bytes),
-    Long(Box<Streamed>),
+    /// Long, or with trailers.
+    Streamed(Box<Streamed>),
 }
 
 async fn collect(
@@ -145,18 +158,32 @@ async fn collect(
     if let Some(length) = expected.filter(|length| *length > limit) {
         return Err(too_large(Some(length), limit));
     }
-    let long = |prefix: Bytes, rest| {
+    let streamed = |prefix: Bytes, rest, trailers| {
         let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
-        Collected::Long(Box::new(Streamed { prefix, rest, declared, limit, sent: 0, upload: Arc::default() }))
+        Collected::Streamed(Box::new(Streamed {
+            prefix,
+            rest,
+            trailers,
+            declared,
+            limit,
+            sent: 0,
+            upload: Arc::default(),
+        }))
     };
     if expected.is_some_and(|length| length > COLLECTED as u64) {
-        return Ok(long(Bytes::new(), body));
+        return Ok(streamed(Bytes::new(), body, None));
     }
+    let mut trailers = None;
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // Trailers of a request have no place in HTTP/1.1 without a declaration, and none here.
-        let Ok(data) = frame.map_err(own_failure)?.into_data() else { continue };
+        let data = match frame.map_err(own_failure)?.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                trailers = frame.into_trailers().ok();
+                continue;
+            }
+        };
         match (first.is_empty(), more.is_empty()) {
             (true, _) => first = data,
             (false, true) => {
@@ -173,10 +200,28 @@ async fn collect(
             return Err(too_large(None, limit));
         }
         if length > COLLECTED {
-            return Ok(long(if more.is_empty() { first } else { more.freeze() }, body));
+            return Ok(streamed(if more.is_empty() { first } else { more.freeze() }, body, None));
         }
     }
-    Ok(Collected::Whole(if more.is_empty() { first } else { more.freeze() }))
+    let whole = if more.is_empty() { first } else { more.freeze() };
+    Ok(match trailers.filter(|trailers| !trailers.is_empty() && declared.is_none()) {
+        Some(trailers) => streamed(whole, body, Some(clean(trailers))),
+        // A length leaves no room for trailers.
+        None => Collected::Whole(whole),
+    })
+}
+
+/// Trailers without what belongs to this hop, or to the head alone (RFC 9110, section 6.5.1).
+fn clean(mut trailers: HeaderMap) -> HeaderMap {
+    strip_hop_by_hop(&mut trailers);
+    for name in [CONTENT_LENGTH, HOST] {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+fn clean_frame(frame: Frame<Bytes>) -> Frame<Bytes> {
+    frame.into_trailers().map_or_else(|frame| frame, |trailers| Frame::trailers(clean(trailers)))
 }
 
 fn invalid(message: &str) -> Error {
@@ -222,7 +267,7 @@ impl Body for WireBody {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(streamed) => streamed.poll(context).map(|data| data.map(|data| data.map(Frame::data))),
+            Self::Stream(streamed) => streamed.poll(context),
         }
     }
 
@@ -242,29 +287,33 @@ impl Body for WireBody {
 }
 
 impl Streamed {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let next = match self.prefix.take() {
-            Some(prefix) => Some(Ok(prefix)),
-            None => loop {
-                match std::task::ready!(Pin::new(&mut self.rest).poll_frame(context)) {
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(data) => break Some(Ok(data)),
-                        Err(_trailers) => {}
-                    },
-                    Some(Err(error)) => break Some(Err(own_failure(error))),
-                    None => break None,
-                }
-            },
+            Some(prefix) => Some(Ok(Frame::data(prefix))),
+            None => std::task::ready!(Pin::new(&mut self.rest).poll_frame(context))
+                .map(|frame| frame.map(clean_frame).map_err(own_failure))
+                .or_else(|| self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
         };
-        self.sent += next.as_ref().and_then(|next| next.as_ref().ok()).map_or(0, |data| data.len() as u64);
-        let next = match (next, self.declared) {
-            (Some(Ok(_)), Some(declared)) if self.sent > declared => Some(Err(mismatch(declared, self.sent))),
-            (Some(Ok(_)), _) if self.sent > self.limit => Some(Err(too_large(None, self.limit))),
-            (None, Some(declared)) if self.sent < declared => Some(Err(mismatch(declared, self.sent))),
-            (next, _) => next,
+        self.sent += next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref()).map_or(0, Bytes::len) as u64;
+        let ends = next.as_ref().is_none_or(|next| next.as_ref().is_ok_and(Frame::is_trailers));
+        let wrong = match self.declared {
+            Some(declared) if self.sent > declared || (ends && self.sent < declared) => {
+                Some(mismatch(declared, self.sent))
+            }
+            Some(_) | None => (self.sent > self.limit).then(|| too_large(None, self.limit)),
+        };
+        let next = match (wrong, next) {
+            (Some(error), Some(Ok(_)) | None) => Some(Err(error)),
+            (_, next) => next,
         };
         Poll::Ready(match next {
-            Some(Ok(data)) => Some(Ok(data)),
+            Some(Ok(frame)) => {
+                // Nobody asks for more after trailers.
+                if ends {
+                    self.upload.end(None);
+                }
+                Some(Ok(frame))
+            }
             Some(Err(error)) => {
                 self.upload.end(Some(error));
                 Some(Err("the request's body ended early".into()))
