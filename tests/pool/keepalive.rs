@@ -45,6 +45,32 @@ async fn the_servers_keep_alive_is_obeyed_with_a_margin() {
     client.settles(0, 0).await;
 }
 
+/// K4 with nginx, which closes after two seconds and says so: a request at any moment around it finds a connection that is
+/// good, and none is sent on one whose time is over.
+#[tokio::test]
+async fn nginx_closing_idle_connections_loses_nothing() {
+    let server = "listen 127.0.0.1:$PORT; keepalive_timeout 2s 2s; location / { return 200 $connection; }";
+    let Some(nginx) = Nginx::start(server, &[]).await else { return };
+    let url = format!("http://127.0.0.1:{}/", nginx.port());
+    // Each client waits once, all at the same time; nginx's clock is the subject.
+    let waits = [100_u64, 900, 1_100, 1_500, 1_900, 2_000, 2_100, 2_500].map(|wait| {
+        let client = Client::under("").destination(&url).build();
+        let url = url.clone();
+        async move {
+            let first = client.post(&url, "BODY-MARK").await.unwrap().body;
+            tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+            let second =
+                client.post(&url, "BODY-MARK").await.unwrap_or_else(|error| panic!("after {wait} ms: {error}"));
+            (wait, first == second.body)
+        }
+    });
+    for (wait, same) in join_all(waits).await {
+        // A second of margin, before which the connection is kept; a loaded machine may be late, never early.
+        assert!(!same || wait < 1_000, "after {wait} ms it was sent on the old connection");
+        assert!(same || wait > 100, "after {wait} ms the connection had gone");
+    }
+}
+
 /// K6: what says close, in a header or by its version, is not kept.
 #[tokio::test]
 async fn a_connection_that_says_close_is_not_kept() {

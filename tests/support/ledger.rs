@@ -31,6 +31,8 @@ pub struct Ledger {
     pub busy: usize,
     /// See `busy`.
     pub busy_peak: usize,
+    /// Bytes of answers that the kernel has taken, by the step.
+    pub written: usize,
     /// Connections that ended, in order, and how.
     pub ends: Vec<(usize, End)>,
     /// What was not as it should be. An origin that is dropped with complaints fails the test.

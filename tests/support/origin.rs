@@ -291,7 +291,11 @@ impl Connection {
     /// One step of an answer; the peer may go away while it waits.
     async fn step(&mut self, step: Step) -> Result<(), End> {
         match step {
-            Step::Write(bytes) => self.io.write(&bytes).await.map_err(|_| End::Broken),
+            Step::Write(bytes) => {
+                self.io.write(&bytes).await.map_err(|_| End::Broken)?;
+                self.books.send_modify(|ledger| ledger.written += bytes.len());
+                Ok(())
+            }
             Step::Wait(gate) => tokio::select! {
                 () = gate.pass() => Ok(()),
                 end = gone(&mut self.io, &mut self.unread) => Err(end),
