@@ -10,7 +10,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use seaway_session::policy::{self, Document, Preset};
 use seaway_session::{
-    Call, Destination, Destinations, Environment, Error, Figures, RequestBody, ResponseBody, Session, Timeouts, tls,
+    Call, Destination, Destinations, Environment, Error, Figures, Policy, RequestBody, ResponseBody, Session, Timeouts,
+    tls,
 };
 
 use crate::certificates::Authority;
@@ -25,6 +26,8 @@ pub struct Client {
     /// The session itself.
     pub session: Session,
     folder: Folder,
+    destinations: Destinations,
+    environment: Environment,
 }
 
 /// What a session is made of.
@@ -116,6 +119,14 @@ impl Client {
         self.session.send(request, call).await.inspect_err(assert_clear)
     }
 
+    /// Swaps the policy; the destinations stay allowed.
+    ///
+    /// # Errors
+    /// What the new policy is refused for.
+    pub fn swap(&self, policy: &str) -> Result<(), policy::Error> {
+        self.session.swap(parse(policy, &self.folder)?, &self.environment, self.destinations.clone())
+    }
+
     /// What the session has done so far.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -194,17 +205,24 @@ impl Builder {
     /// # Errors
     /// What the policy says that it is refused for.
     pub fn attempt(self) -> Result<Client, policy::Error> {
-        let Self { policy: text, destinations, environment, folder } = self;
-        let document = Document::parse(&folder.path().join("seaway.toml"), &text)?;
-        let (mut policy, _warnings) = document.policy(Preset::Default, &[])?;
-        if policy.tls == tls::Settings::default() {
-            // The machine's own store is no part of these tests, and takes a while to read.
-            let nobody = folder.write("nobody.pem", Authority::new("nobody").pem());
-            policy.tls = tls::Settings { roots: tls::Roots::None, ca: vec![nobody], ..policy.tls };
-        }
+        let Self { policy, destinations, environment, folder } = self;
+        let policy = parse(&policy, &folder)?;
         let environment: Environment = environment.into_iter().collect();
-        Ok(Client { session: Session::new(policy, &environment, destinations)?, folder })
+        let session = Session::new(policy, &environment, destinations.clone())?;
+        Ok(Client { session, folder, destinations, environment })
     }
+}
+
+/// The policy that the file in this folder says.
+fn parse(text: &str, folder: &Folder) -> Result<Policy, policy::Error> {
+    let document = Document::parse(&folder.path().join("seaway.toml"), text)?;
+    let (mut policy, _warnings) = document.policy(Preset::Default, &[])?;
+    if policy.tls == tls::Settings::default() {
+        // The machine's own store is no part of these tests, and takes a while to read.
+        let nobody = folder.write("nobody.pem", Authority::new("nobody").pem());
+        policy.tls = tls::Settings { roots: tls::Roots::None, ca: vec![nobody], ..policy.tls };
+    }
+    Ok(policy)
 }
 
 fn destination(url: &str, local: bool) -> Destination {

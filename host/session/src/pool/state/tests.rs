@@ -72,6 +72,13 @@ impl Story {
         }
     }
 
+    /// New limits; the total comes back.
+    fn swap(&mut self, total: usize, per_host: usize) -> usize {
+        let limits = Limits { total, per_host, waiters: 0 };
+        self.step(|machine, actions| machine.set_limits(limits, actions));
+        total
+    }
+
     fn back(&mut self, route: Key, slot: SlotId) {
         let expires = self.now + Duration::from_secs(15);
         self.step(|machine, actions| machine.give_back(&route, slot, slot, expires, actions));
@@ -271,8 +278,7 @@ fn a_lowered_limit_closes_what_is_idle_now_and_what_is_in_use_as_it_ends() {
     let held: Vec<_> =
         [A, A, B, C].into_iter().zip(0..).map(|(route, waiter)| (route, story.served(route, waiter))).collect();
     story.back(held[3].0, held[3].1);
-    let lower = Limits { total: 2, per_host: 0, waiters: 0 };
-    story.step(|machine, actions| machine.set_limits(lower, actions));
+    story.swap(2, 0);
     assert_eq!(story.closing, [held[3].1]);
     story.close();
     assert!(matches!(story.ask(C, 9), Err(Place::Waits(_))));
@@ -292,7 +298,7 @@ fn a_raised_limit_serves_who_waits_at_once() {
     let mut story = Story::new(1, 0);
     let first = story.served(A, 0);
     assert!(matches!((story.ask(A, 1), story.ask(B, 2)), (Err(_), Err(_))));
-    story.step(|machine, actions| machine.set_limits(Limits { total: 3, per_host: 0, waiters: 0 }, actions));
+    story.swap(3, 0);
     assert_eq!(story.opened.iter().map(|(route, ..)| *route).collect::<Vec<_>>(), [A, B]);
     story.back(A, first);
     assert_eq!(story.handed, [(1, first)]);
@@ -303,7 +309,7 @@ fn a_hosts_lowered_limit_is_its_own() {
     let mut story = Story::new(0, 3);
     let held: Vec<_> =
         [A, A, A, B].into_iter().zip(0..).map(|(route, waiter)| (route, story.served(route, waiter))).collect();
-    story.step(|machine, actions| machine.set_limits(Limits { total: 0, per_host: 1, waiters: 0 }, actions));
+    story.swap(0, 1);
     for (route, slot) in held {
         story.back(route, slot);
     }
@@ -359,7 +365,6 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
     for seed in 1..200 {
         let mut dice = Dice(seed * 0x9E37_79B9);
         let (mut total, per_host) = (1 + dice.roll(5), dice.roll(4));
-        // In every other run the limit is swapped now and then.
         let swaps = seed % 2 == 0;
         let mut story = Story::new(total, per_host);
         let mut held: Vec<(Key, SlotId)> = Vec::new();
@@ -399,11 +404,7 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
                         story.step(|machine, actions| machine.closed(slot, actions));
                     }
                 }
-                6 => {
-                    total = 1 + dice.roll(8);
-                    let limits = Limits { total, per_host, waiters: 0 };
-                    story.step(|machine, actions| machine.set_limits(limits, actions));
-                }
+                6 => total = story.swap(1 + dice.roll(8), per_host),
                 _ => {
                     let waiter = waiting.keys().copied().min_by_key(|waiter| waiter % 7);
                     if let Some((route, id)) = waiter.and_then(|waiter| waiting.remove(&waiter)) {

@@ -1,0 +1,185 @@
+//! Swapping: a new policy under running exchanges.
+//!
+//! Exchanges end under the policy that they began with, limits hold for both together, and a connection is used again
+//! only if the new policy would open it just so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures::future::join_all;
+use seaway_session::{Kind, Stage};
+use seaway_tests::answer::{Answer, Gate};
+use seaway_tests::certificates::Authority;
+use seaway_tests::client::{Client, get, piece};
+use seaway_tests::error::assert_says;
+use seaway_tests::origin::Origin;
+use seaway_tests::soon;
+
+fn limit(limit: usize) -> String {
+    format!("[pool]\nlimit = {limit}\n")
+}
+
+/// W1: three hundred swaps of limits, TLS and DNS under load: no exchange fails, and no more is open than any of the
+/// limits allow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swaps_under_load_fail_nothing() {
+    let authority = Authority::new("swaps");
+    let origin = Origin::tls(authority.leaf(&["localhost"]).server(), |_: &_| Answer::ok("hello")).await;
+    let policies = [
+        "tls = { roots = \"none\", ca = [\"ca.pem\"] }\npool.limit = 20",
+        "tls = { roots = \"none\", ca = [\"ca.pem\"] }\npool.limit = 8\ndns.ttl = \"off\"",
+        "tls = { roots = \"none\", ca = [\"ca.pem\"], max = \"1.2\" }\npool.limit = 12",
+        "tls = { roots = \"none\", ca = [\"ca.pem\"] }\npool = { limit = 20, limit_per_host = 5 }\ntcp.nodelay = false",
+    ];
+    let client = Client::under(policies[0]).to(&origin).file("ca.pem", authority.pem()).build();
+    let (client, done, served) = (Arc::new(client), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let callers = (0..30).map(|_| {
+        let (client, done, served, url) =
+            (Arc::clone(&client), Arc::clone(&done), Arc::clone(&served), origin.url("/"));
+        tokio::spawn(async move {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(client.post(&url, "body").await.unwrap().body, "hello");
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    for turn in 0..300 {
+        client.swap(policies[turn % policies.len()]).unwrap();
+        // As many exchanges as there are callers, at least, are under each policy.
+        let reached = served.load(Ordering::Relaxed) + 10;
+        soon("exchanges under the policy", async {
+            while served.load(Ordering::Relaxed) < reached {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    done.store(true, Ordering::Relaxed);
+    for caller in join_all(callers).await {
+        caller.unwrap();
+    }
+    let ledger = origin.ledger();
+    assert!(ledger.kernel_peak <= 20, "{} open at once", ledger.kernel_peak);
+    assert_eq!(client.figures().swapped, 300);
+}
+
+/// W2: a policy that cannot be used changes nothing.
+#[tokio::test]
+async fn a_policy_that_cannot_be_used_leaves_the_old_one() {
+    let origin = Origin::plain(|_: &_| Answer::ok("hello")).await;
+    let client = Client::under(&limit(7)).to(&origin).build();
+    client.get(&origin.url("/")).await.unwrap();
+    for (policy, says) in [
+        ("[pool\n", "seaway.toml:1"),
+        ("[tls]\nca = [\"missing.pem\"]", "missing.pem"),
+        ("[egress]\nprivate = [\"10.0.0.0/99\"]", "`10.0.0.0/99` is not an address range"),
+        ("[pool]\nlimmit = 3", "nearest: `pool.limit`"),
+    ] {
+        let error = client.swap(policy).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    assert_eq!((client.session.policy().pool.limit, client.figures().swapped), (7, 0));
+    client.get(&origin.url("/")).await.unwrap();
+    assert_eq!(origin.ledger().accepted, 1);
+}
+
+/// W3: a lower limit closes what is idle now and what is in use as it ends; nothing in flight is hurt.
+#[tokio::test]
+async fn a_lowered_limit_is_reached_without_hurting_what_is_in_flight() {
+    let gate = Gate::shut();
+    let held = gate.clone();
+    let origin = Origin::plain(move |request: &seaway_tests::request::Request| match request.target.as_str() {
+        "/held" => Answer::ok("held").after(&held),
+        _ => Answer::ok("hello"),
+    })
+    .await;
+    let client = Client::under(&limit(30)).to(&origin).build();
+    let (held, quick) = (origin.url("/held"), origin.url("/"));
+    let held = join_all((0..20).map(|_| client.get(&held)));
+    let middle = async {
+        origin.requests(20).await;
+        assert!(join_all((0..10).map(|_| client.get(&quick))).await.into_iter().all(|reply| reply.is_ok()));
+        client.settles(30, 10).await;
+        client.swap(&limit(5)).unwrap();
+        client.settles(20, 0).await;
+        gate.open(20);
+    };
+    let (replies, ()) = tokio::join!(held, middle);
+    assert!(replies.into_iter().all(|reply| reply.unwrap().body == "held"));
+    client.settles(5, 5).await;
+    assert!(join_all((0..40).map(|_| client.get(&quick))).await.into_iter().all(|reply| reply.is_ok()));
+    client.settles(5, 5).await;
+}
+
+/// W4: a host that is denied while its answer streams is denied to the next; the stream ends as it began.
+#[tokio::test]
+async fn a_stream_ends_under_the_policy_that_it_began_with() {
+    let gate = Gate::shut();
+    let waits = gate.clone();
+    let origin = Origin::plain(move |_: &_| {
+        Answer::head_of_chunks(&[]).write("5\r\nfirst\r\n").wait(&waits).write("6\r\nsecond\r\n0\r\n\r\n")
+    })
+    .await;
+    let client = Client::under("").to(&origin).build();
+    let (_, mut body) = client.open(get(&origin.url("/"))).await.unwrap().into_parts();
+    assert_eq!(piece(&mut body).await.unwrap().unwrap(), "first");
+    client.swap("[egress]\nmethods = [\"POST\"]").unwrap();
+    let denied = client.get(&origin.url("/")).await.unwrap_err();
+    assert_says(&denied, Stage::Egress, Kind::Denied, &["no rule allows the method GET"]);
+    gate.open(1);
+    assert_eq!(piece(&mut body).await.unwrap().unwrap(), "second");
+    assert!(piece(&mut body).await.is_none());
+    client.settles(1, 1).await;
+}
+
+/// Idle connections stay under a policy that says the same of them, and close at once under one that does not.
+#[tokio::test]
+async fn idle_connections_stay_if_their_route_is_unchanged() {
+    let authority = Authority::new("swaps");
+    let origin = Origin::tls(authority.leaf(&["localhost"]).server(), |_: &_| Answer::ok("hello")).await;
+    let policy = "tls = { roots = \"none\", ca = [\"ca.pem\"] }\n";
+    let client = Client::under(policy).to(&origin).file("ca.pem", authority.pem()).build();
+    let url = origin.url("/");
+    client.get(&url).await.unwrap();
+    client.swap(&format!("{policy}total = \"30s\"\npool = {{ limit = 9, keepalive = \"60s\" }}")).unwrap();
+    client.get(&url).await.unwrap();
+    assert_eq!(origin.ledger().accepted, 1);
+    client.swap(&format!("{policy}tcp.nodelay = false")).unwrap();
+    client.settles(0, 0).await;
+    client.get(&url).await.unwrap();
+    assert_eq!(origin.ledger().accepted, 2);
+}
+
+/// R1, section 4: what egress no longer allows is not reached over a connection that was opened when it did.
+#[tokio::test]
+async fn a_connection_is_not_reused_for_a_host_that_is_no_longer_allowed() {
+    let origin = Origin::plain(|_: &_| Answer::ok("hello")).await;
+    let url = origin.url("/");
+    let client = Client::under(&format!("[egress]\nallow = [\"{}\"]", origin.url(""))).build();
+    client.get(&url).await.unwrap();
+    client.settles(1, 1).await;
+    client.swap("[egress]\nallow = [\"https://elsewhere.example\"]").unwrap();
+    client.settles(0, 0).await;
+    assert_eq!(client.get(&url).await.unwrap_err().stage(), Stage::Egress);
+}
+
+/// Waiters are served by a raised limit at once.
+#[tokio::test]
+async fn a_raised_limit_serves_who_waits() {
+    let gate = Gate::shut();
+    let held = gate.clone();
+    let origin = Origin::plain(move |_: &_| Answer::ok("hello").after(&held)).await;
+    let client = Client::under(&limit(1)).to(&origin).build();
+    let url = origin.url("/");
+    let middle = async {
+        origin.requests(1).await;
+        assert_eq!(client.figures().waiting, 9);
+        client.swap(&limit(10)).unwrap();
+        origin.requests(10).await;
+        gate.open(10);
+    };
+    let (replies, ()) = tokio::join!(join_all((0..10).map(|_| client.get(&url))), middle);
+    assert!(replies.into_iter().all(|reply| reply.is_ok()));
+    assert_eq!(origin.ledger().peak, 10);
+}
