@@ -77,7 +77,7 @@ async fn the_table_of_hosts_answers_and_egress_judges_it() {
     let client = Client::under(policy).destination(&url).build();
     assert_eq!(client.get(&url).await.unwrap().body, "hello");
     let host = origin.ledger().requests[0].header("host");
-    assert_eq!(host, Some(format!("Llm.Corp.Example:{}", origin.port())));
+    assert_eq!(host, Some(format!("llm.corp.example:{}", origin.port())));
     let client = Client::under(policy).built_in(&url, false).build();
     let error = client.get(&url).await.unwrap_err();
     assert_says(&error, Stage::Egress, error.kind(), &["`llm.corp.example` leads to 127.0.0.1, a loopback address"]);
