@@ -251,18 +251,22 @@ fn failure(failed: Option<(SocketAddr, io::Error)>, addresses: usize) -> Error {
     };
     let is = |kind| error.kind() == kind;
     let no_port = is(io::ErrorKind::AddrNotAvailable) || is(io::ErrorKind::AddrInUse);
-    let no_more = no_port || matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
+    let no_file = matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
     let (kind, what) = if is(io::ErrorKind::ConnectionRefused) {
         (Kind::ConnectionRefused, "refused the connection".to_owned())
     } else if is(io::ErrorKind::TimedOut) {
         (Kind::ConnectTimeout, "did not answer in its share of `tcp.timeout`".to_owned())
-    } else if no_more {
+    } else if no_port || no_file {
         (Kind::ConnectionLimit, format!("was not tried: {error}"))
     } else {
         (Kind::Unavailable, format!("cannot be reached: {error}"))
     };
     let others = if addresses > 1 { format!(" (the last of {addresses} addresses)") } else { String::new() };
-    Error::new(Stage::Tcp, kind, format!("{address} {what}{others}")).with_source(error)
+    let failed = Error::new(Stage::Tcp, kind, format!("{address} {what}{others}")).with_source(error);
+    match no_file {
+        true => failed.with_hint("raise `ulimit -n`, or lower `pool.limit` or `pool.descriptors`"),
+        false => failed,
+    }
 }
 
 /// No descriptor is left, for the process or for the system (Linux and the BSDs agree on the numbers).
@@ -379,5 +383,6 @@ mod tests {
         assert_eq!(error.to_string(), "tcp: 192.0.2.1:443 refused the connection (the last of 2 addresses)");
         let error = failure(Some((address, io::Error::from_raw_os_error(EMFILE))), 1);
         assert_eq!(error.kind(), Kind::ConnectionLimit);
+        assert!(error.hint().is_some_and(|hint| hint.contains("pool.descriptors")));
     }
 }
