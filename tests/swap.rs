@@ -14,6 +14,7 @@ use seaway_tests::client::{Client, get, piece};
 use seaway_tests::error::assert_says;
 use seaway_tests::origin::Origin;
 use seaway_tests::soon;
+use tokio::task::JoinSet;
 
 fn limit(limit: usize) -> String {
     format!("[pool]\nlimit = {limit}\n")
@@ -33,17 +34,17 @@ async fn swaps_under_load_fail_nothing() {
     ];
     let client = Client::under(policies[0]).to(&origin).file("ca.pem", authority.pem()).build();
     let (client, done, served) = (Arc::new(client), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let callers = (0..30).map(|_| {
+    let mut callers = JoinSet::new();
+    for _ in 0..30 {
         let (client, done, served, url) =
             (Arc::clone(&client), Arc::clone(&done), Arc::clone(&served), origin.url("/"));
-        tokio::spawn(async move {
+        callers.spawn(async move {
             while !done.load(Ordering::Relaxed) {
                 assert_eq!(client.post(&url, "body").await.unwrap().body, "hello");
                 served.fetch_add(1, Ordering::Relaxed);
             }
-        })
-    });
-    let callers: Vec<_> = callers.collect();
+        });
+    }
     for turn in 0..300 {
         client.swap(policies[turn % policies.len()]).unwrap();
         // As many exchanges as there are callers, at least, are under each policy.
@@ -56,9 +57,7 @@ async fn swaps_under_load_fail_nothing() {
         .await;
     }
     done.store(true, Ordering::Relaxed);
-    for caller in join_all(callers).await {
-        caller.unwrap();
-    }
+    callers.join_all().await;
     let ledger = origin.ledger();
     assert!(ledger.kernel_peak <= 20, "{} open at once", ledger.kernel_peak);
     assert_eq!(client.figures().swapped, 300);
