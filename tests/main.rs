@@ -22,6 +22,8 @@ mod body;
 #[cfg(test)]
 mod swap;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod completion;
 #[cfg(test)]
 mod cli;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use seaway_guest::provider::{Credentials, Model, Row, Table};
@@ -46,6 +47,8 @@ pub struct Config {
     pub moved: Vec<Moved>,
     /// What is not wrong but should be known, one line each.
     pub warnings: Vec<String>,
+    /// Tells the file's text from another; 0 where there is none.
+    pub(crate) fingerprint: u64,
 }
 
 /// A base URL that a variable moved.
@@ -138,7 +141,9 @@ impl Config {
             runtime: document.section("runtime")?.unwrap_or_default(),
             complete: document.section("complete")?.unwrap_or_default(),
         };
-        Self::build(Some(path), policy, written, warnings, environment).map_err(|error| document.locate(error))
+        let config = Self::build(Some(path), policy, written, warnings, environment);
+        let fingerprint = fingerprint(text.as_bytes());
+        config.map(|config| Self { fingerprint, ..config }).map_err(|error| document.locate(error))
     }
 
     fn build(
@@ -165,6 +170,7 @@ impl Config {
             model: complete.model,
             moved,
             warnings,
+            fingerprint: 0,
         })
     }
 
@@ -304,6 +310,13 @@ fn imply_credentials(
         settings.urls = homes.remove(name.as_str()).unwrap_or_default();
     }
     Ok(())
+}
+
+/// A number that tells a file's text from another, without a memory of what is in it.
+pub(crate) fn fingerprint(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -11,9 +11,12 @@
 //! - [`runtime::Runtime::complete`]: one completion, whole, in the types of the WIT;
 //! - [`runtime::Runtime::stream`]: the same, delta by delta;
 //! - [`runtime::Runtime::handle`]: OpenAI's HTTP API, as the component itself serves it.
+//!
+//! [`reload::Reload`] puts a changed file in force under running calls.
 #![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod config;
+pub mod reload;
 pub mod runtime;
 pub mod outbound;

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use seaway::config::Config;
+use seaway::reload::Reload;
 use seaway::runtime::{Runtime, Source, StartError, types};
 use seaway_session::{Environment, Session};
 
@@ -18,7 +19,10 @@ pub struct Host {
     pub runtime: Runtime,
     /// The session beneath it.
     pub session: Session,
-    _folder: Folder,
+    /// Where its file would lie.
+    pub folder: Folder,
+    config: Config,
+    environment: Environment,
 }
 
 /// Components are compiled one at a time: the first compiles, the others find its work in wasmtime's cache.
@@ -51,7 +55,14 @@ impl Host {
         let session = session.unwrap_or_else(|error| panic!("the test's own policy is refused: {error}"));
         let _one = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = Runtime::new(config.limits.clone(), source, session.clone(), config.models())?;
-        Ok(Self { runtime, session, _folder: folder })
+        Ok(Self { runtime, session, folder, config, environment })
+    }
+
+    /// Watches its file, which has not been written yet.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        let reload = Reload::new(&self.config, self.environment.clone(), self.runtime.clone());
+        reload.expect("a test's configuration has a file")
     }
 }
 

@@ -39,13 +39,13 @@ pub(crate) struct State {
 
 impl State {
     /// The guest has its configuration in one variable, and neither network nor files.
-    fn new(shared: &Instances) -> Self {
+    fn new(shared: &Instances, models: &str) -> Self {
         let outbound = Outbound::new(shared.session.clone());
         #[cfg(feature = "default-sender")]
         let outbound = outbound.by_default_sender(shared.default_sender.load(Ordering::Relaxed));
         Self {
             table: ResourceTable::new(),
-            wasi: WasiCtxBuilder::new().env("SEAWAY_MODELS", &shared.models).stderr(Log::default()).build(),
+            wasi: WasiCtxBuilder::new().env("SEAWAY_MODELS", models).stderr(Log::default()).build(),
             http: WasiHttpCtx::new(),
             outbound,
             meter: Meter::new(&shared.limits),
@@ -70,18 +70,25 @@ pub(crate) struct Instances {
     pre: CompleterPre<State>,
     engine: Engine,
     session: Session,
-    models: String,
     limits: Limits,
-    idle: Mutex<Vec<Instance>>,
+    idle: Mutex<Idle>,
     seats: Arc<Semaphore>,
     waiting: AtomicUsize,
     #[cfg(feature = "default-sender")]
     pub(crate) default_sender: std::sync::atomic::AtomicBool,
 }
 
+/// Instances that wait for a call, and the configuration that they were made under.
+struct Idle {
+    instances: Vec<Instance>,
+    models: Arc<str>,
+}
+
 struct Instance {
     store: Store<State>,
     guest: Completer,
+    /// What it was told of providers and models.
+    models: Arc<str>,
     calls: u32,
 }
 
@@ -92,8 +99,7 @@ impl Instances {
             pre: component::load(&engine.wasmtime, source)?,
             engine,
             session,
-            models,
-            idle: Mutex::new(Vec::new()),
+            idle: Mutex::new(Idle { instances: Vec::new(), models: models.into() }),
             seats: Arc::new(Semaphore::new(limits.calls.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
             #[cfg(feature = "default-sender")]
@@ -102,8 +108,23 @@ impl Instances {
         })
     }
 
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Every later call runs under these models; an instance made under others ends with the call that it is in.
+    pub(crate) fn configure(&self, models: String) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if *idle.models != *models {
+            let old = std::mem::take(&mut idle.instances);
+            idle.models = models.into();
+            drop(idle);
+            drop(old);
+        }
     }
 
     /// Waits for a turn, first come first served, and checks an instance out for `record`'s call.
@@ -119,11 +140,14 @@ impl Instances {
                 (permit, arrived.elapsed())
             }
         };
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (idle, models) = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            (idle.instances.pop(), Arc::clone(&idle.models))
+        };
         record.started(queued, idle.is_some());
         let mut instance = match idle {
             Some(instance) => instance,
-            None => self.instantiate().await?,
+            None => self.instantiate(models).await?,
         };
         instance.calls = instance.calls.saturating_add(1);
         let state = instance.store.data_mut();
@@ -132,8 +156,8 @@ impl Instances {
         Ok(Seat { instance, _permit: permit, shared: Arc::clone(self) })
     }
 
-    async fn instantiate(&self) -> Result<Instance, CallError> {
-        let mut store = Store::new(&self.engine.wasmtime, State::new(self));
+    async fn instantiate(&self, models: Arc<str>) -> Result<Instance, CallError> {
+        let mut store = Store::new(&self.engine.wasmtime, State::new(self, &models));
         store.limiter(|state| &mut state.meter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
@@ -141,7 +165,7 @@ impl Instances {
             Ok(UpdateDeadline::Yield(1))
         });
         match self.pre.instantiate_async(&mut store).await {
-            Ok(guest) => Ok(Instance { store, guest, calls: 0 }),
+            Ok(guest) => Ok(Instance { store, guest, models, calls: 0 }),
             Err(error) => Err(self.failure(store.data(), &error)),
         }
     }
@@ -160,7 +184,10 @@ impl Instances {
 
     fn give_back(&self, instance: Instance) {
         if self.limits.reuse == 0 || instance.calls < self.limits.reuse {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&idle.models, &instance.models) {
+                idle.instances.push(instance);
+            }
         }
     }
 }

@@ -58,6 +58,18 @@ impl Runtime {
         Ok(Self { instances: Arc::new(Instances::new(limits, source, session, models)?) })
     }
 
+    /// Puts other provider and model tables in the place of those that it was made with. Calls that run end under the old
+    /// ones; their instances are thrown away.
+    pub fn configure(&self, models: String) {
+        self.instances.configure(models);
+    }
+
+    /// The session that requests leave through.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        self.instances.session()
+    }
+
     /// Lets requests leave by wasmtime's own sender and not by the session: a connection each, no policy. For the
     /// benchmark that compares the two, before the first call.
     #[cfg(feature = "default-sender")]

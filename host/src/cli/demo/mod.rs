@@ -1,14 +1,15 @@
 //! `seaway demo`: the main job, without a key and without the network.
 //!
 //! Starts a provider on loopback, asks it several things at once through the component and a tuned session, prints the
-//! answers, and then what the session did - with the same work without a pool beside it. Nothing is pretended: the file
-//! below is read as any other, the TLS is real, and the figures are the session's own.
+//! answers, and then what the session did - with the same work without a pool beside it - and swaps the policy while
+//! completions run. Nothing is pretended: the file below is read as any other, the TLS is real, and the figures are the
+//! session's own.
 
 mod provider;
 
 use std::fmt::Display;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::prompt::{Prompt, Sampling};
 use super::waterfall::{self, milliseconds};
 use super::{Failure, print};
 use crate::config::Config;
+use crate::reload::{Outcome, Reload};
 use crate::runtime::{CallRecord, Event, Limits, Runtime, Source, types};
 use provider::{KEY, Provider};
 
@@ -51,6 +53,9 @@ const DIALOGUE: [(&str, &str); 8] = [
 /// Open sockets of either session: fewer than callers, so that they share.
 const POOL_LIMIT: usize = 4;
 
+/// The same, after the swap.
+const SWAPPED_LIMIT: usize = 2;
+
 /// How often everything is asked: what is kept from the first round serves the second.
 const ROUNDS: usize = 2;
 
@@ -78,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 async fn show(arguments: &Arguments) -> Result<(), Failure> {
     let provider =
         Provider::start().await.map_err(|error| Failure::failed(format_args!("the demo's provider: {error}")))?;
-    let roots = Roots::write(provider.authority())?;
+    let files = Files::write(provider.authority())?;
     print::line(format_args!(
         "seaway demo: {} completions at once, and again, through the component and one session\n",
         arguments.calls
@@ -92,8 +97,8 @@ async fn show(arguments: &Arguments) -> Result<(), Failure> {
     print::line("")?;
     let tuned = format!("pool.limit = {POOL_LIMIT}\n");
     let unpooled = format!("pool = {{ limit = {POOL_LIMIT}, force_close = true }}\n");
-    let pooled = work(arguments, &provider, &roots, &tuned, true).await?;
-    let single = work(arguments, &provider, &roots, &unpooled, false).await?;
+    let pooled = work(arguments, &provider, &files, &tuned, true).await?;
+    let single = work(arguments, &provider, &files, &unpooled, false).await?;
     if provider.refused() > 0 {
         return Err(Failure::failed(format_args!(
             "{} requests came to the provider without its key",
@@ -101,6 +106,7 @@ async fn show(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     compare(&pooled, &single)?;
+    swap(arguments, &provider, &files).await?;
     print::line("\nThe first exchange of each, as `seaway complete --timings` draws it:\n")?;
     print::write(format!("with the pool\n{}\nwithout\n{}", pooled.first, single.first).as_bytes())
 }
@@ -116,21 +122,16 @@ struct Run {
 async fn work(
     arguments: &Arguments,
     provider: &Provider,
-    roots: &Roots,
+    files: &Files,
     pool: &str,
     aloud: bool,
 ) -> Result<Run, Failure> {
-    let environment: Environment = [("SEAWAY_DEMO_KEY".to_owned(), KEY.to_owned())].into_iter().collect();
-    let config = Config::parse(&roots.0.with_extension("toml"), &file(provider, roots, pool), &environment)?;
-    let session = Session::new(config.policy.clone(), &environment, config.destinations.clone())?;
-    let source = arguments.component.clone().map_or(Source::Embedded, Source::File);
-    let limits = Limits { calls: usize::from(arguments.calls), ..config.limits.clone() };
-    let runtime = Runtime::new(limits, &source, session.clone(), config.models())?;
+    files.policy(provider, pool)?;
+    let (_, runtime) = begin(arguments, files)?;
     let began = Instant::now();
     let mut records = Vec::new();
     for round in 0..ROUNDS {
-        let dialogue = DIALOGUE.iter().cycle().take(usize::from(arguments.calls));
-        let mut calls: FuturesUnordered<_> = dialogue.map(|(question, _)| ask(&runtime, question, began)).collect();
+        let mut calls = all(arguments, &runtime, began);
         while let Some(answer) = calls.next().await {
             let Told { question, text, at, record } = answer?;
             if aloud && round == 0 {
@@ -140,22 +141,64 @@ async fn work(
         }
     }
     Ok(Run {
-        figures: session.figures(),
+        figures: runtime.session().figures(),
         reused_instances: records.iter().filter(|record| record.reused()).count(),
         first: records.first().map(waterfall::draw).unwrap_or_default(),
     })
 }
 
-/// The demo's file, as an operator would write it.
-fn file(provider: &Provider, roots: &Roots, pool: &str) -> String {
-    let (base_url, ca) = (provider.base_url(), roots.0.display());
-    format!(
-        "preset = \"production\"\n{pool}\
-         proxy.mode = \"off\"\n\
-         tls = {{ roots = \"none\", ca = ['{ca}'] }}\n\
-         [credentials.demo]\nenv = \"SEAWAY_DEMO_KEY\"\n\
-         [providers.demo]\ndialect = \"openai\"\nbase_url = \"{base_url}\"\n"
-    )
+/// The variables of the demo's file.
+fn environment() -> Environment {
+    [("SEAWAY_DEMO_KEY".to_owned(), KEY.to_owned())].into_iter().collect()
+}
+
+/// A session and a runtime under the demo's file as it is.
+fn begin(arguments: &Arguments, files: &Files) -> Result<(Config, Runtime), Failure> {
+    let config = Config::load(Some(&files.policy), &environment())?;
+    let session = Session::new(config.policy.clone(), &environment(), config.destinations.clone())?;
+    let source = arguments.component.clone().map_or(Source::Embedded, Source::File);
+    let limits = Limits { calls: usize::from(arguments.calls), ..config.limits };
+    let runtime = Runtime::new(limits, &source, session, config.models())?;
+    Ok((config, runtime))
+}
+
+/// As many completions as are wanted, all at once.
+fn all(
+    arguments: &Arguments,
+    runtime: &Runtime,
+    began: Instant,
+) -> FuturesUnordered<impl Future<Output = Result<Told, Failure>>> {
+    let dialogue = DIALOGUE.iter().cycle().take(usize::from(arguments.calls));
+    dialogue.map(|(question, _)| ask(runtime, question, began)).collect()
+}
+
+/// Swaps the policy while completions run: the file changes, and is put in force as `seaway serve` would do it.
+async fn swap(arguments: &Arguments, provider: &Provider, files: &Files) -> Result<(), Failure> {
+    files.policy(provider, &format!("pool.limit = {POOL_LIMIT}\n"))?;
+    let (config, runtime) = begin(arguments, files)?;
+    let Some(mut reload) = Reload::new(&config, environment(), runtime.clone()) else { return Ok(()) };
+    let mut calls = all(arguments, &runtime, Instant::now());
+    let first = calls.next().await.transpose()?;
+    let before = runtime.session().figures();
+    files.policy(provider, &format!("pool.limit = {SWAPPED_LIMIT}\n"))?;
+    let began = Instant::now();
+    match reload.look() {
+        Outcome::Swapped(_) => {}
+        Outcome::Unchanged => return Err(Failure::failed("the file was swapped, and nobody noticed")),
+        Outcome::Refused(error) => return Err(error.into()),
+    }
+    let took = began.elapsed();
+    let mut answers = usize::from(first.is_some());
+    while let Some(answer) = calls.next().await {
+        answer?;
+        answers += 1;
+    }
+    let after = runtime.session().figures();
+    print::line("\nThe policy swapped, while the completions ran")?;
+    row("file", format_args!("pool.limit = {POOL_LIMIT} became pool.limit = {SWAPPED_LIMIT}, after the first answer"))?;
+    row("in force", format_args!("{} later, without a restart", milliseconds(took)))?;
+    row("answers", format_args!("{answers} of {}, none failed", arguments.calls))?;
+    row("sockets", format_args!("{} open before, {} after", before.open, after.open))
 }
 
 /// One answer.
@@ -224,22 +267,42 @@ fn compare(pooled: &Run, single: &Run) -> Result<(), Failure> {
     row("opening connections, all", &opening(&pooled.figures), &opening(&single.figures))
 }
 
-/// The demo's certificate authority as the file that `tls.ca` wants; removed with it.
-struct Roots(PathBuf);
+/// The demo's policy file and the certificate authority that its `tls.ca` names; removed with it.
+struct Files {
+    policy: PathBuf,
+    authority: PathBuf,
+}
 
-impl Roots {
-    fn write(pem: &str) -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("seaway-demo-{}.pem", process::id()));
-        match fs::write(&path, pem) {
-            Ok(()) => Ok(Self(path)),
-            Err(error) => Err(Failure::failed(format_args!("{} cannot be written: {error}", path.display()))),
-        }
+impl Files {
+    fn write(authority: &str) -> Result<Self, Failure> {
+        let path = |kind| std::env::temp_dir().join(format!("seaway-demo-{}.{kind}", process::id()));
+        let files = Self { policy: path("toml"), authority: path("pem") };
+        write(&files.authority, authority)?;
+        Ok(files)
+    }
+
+    /// Writes the policy, as an operator would.
+    fn policy(&self, provider: &Provider, pool: &str) -> Result<(), Failure> {
+        let (base_url, authority) = (provider.base_url(), self.authority.display());
+        let text = format!(
+            "preset = \"production\"\n{pool}\
+             proxy.mode = \"off\"\n\
+             tls = {{ roots = \"none\", ca = ['{authority}'] }}\n\
+             [credentials.demo]\nenv = \"SEAWAY_DEMO_KEY\"\n\
+             [providers.demo]\ndialect = \"openai\"\nbase_url = \"{base_url}\"\n"
+        );
+        write(&self.policy, &text)
     }
 }
 
-impl Drop for Roots {
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text)
+        .map_err(|error| Failure::failed(format_args!("{} cannot be written: {error}", path.display())))
+}
+
+impl Drop for Files {
     fn drop(&mut self) {
-        // It is a public certificate in the folder for such things: one that stays harms nobody.
-        let _ = fs::remove_file(&self.0);
+        // Neither holds a secret, and both are in the folder for such things: one that stays harms nobody.
+        let _ = (fs::remove_file(&self.policy), fs::remove_file(&self.authority));
     }
 }
