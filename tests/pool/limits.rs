@@ -138,7 +138,7 @@ async fn a_connection_is_not_used_beyond_its_lifetime() {
         _ => Answer::ok("hello"),
     });
     let origin = origin.await;
-    let client = Client::under("[pool]\nmax_lifetime = \"300ms\"").to(&origin).build();
+    let client = Client::under("[pool]\nmax_lifetime = \"300ms\"\nkeepalive = \"60s\"").to(&origin).build();
     let start = Instant::now();
     client.get(&origin.url("/")).await.unwrap();
     let mut stream = client.open(get(&origin.url("/stream"))).await.unwrap().into_body();
