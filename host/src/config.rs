@@ -302,7 +302,11 @@ fn imply_credentials(
         if let Some(variable) = variable
             && !credentials.contains_key(credential)
         {
-            let implied = credentials::Settings { source: Source::Env(variable.to_owned()), urls: Vec::new() };
+            let implied = credentials::Settings {
+                source: Source::Env(variable.to_owned()),
+                urls: Vec::new(),
+                plain_proxy: false,
+            };
             credentials.insert(credential.to_owned(), implied);
         }
     }

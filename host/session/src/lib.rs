@@ -31,11 +31,12 @@ use arc_swap::ArcSwap;
 
 pub use body::{RequestBody, ResponseBody};
 pub use error::{BoxError, Error, Kind};
-pub use monitor::{Figures, Record, Share, Span, Timings};
+pub use monitor::{Figures, Record, Share, Span, Timings, Via};
 pub use policy::Policy;
 pub use route::{Origin, Scheme};
 pub use stage::Stage;
 
+use dns::Addresses;
 use monitor::{Counters, Exchange};
 use policy::units::Period;
 use pool::{Pool, Slot, SlotId};
@@ -216,13 +217,13 @@ impl Session {
         let origin = Stage::Egress.decide(&exchange, || route::destination(&head.uri))?;
         exchange.record.update(|timings| timings.origin = Some(origin.to_string()));
         let admitted = Stage::Egress.decide(&exchange, || snapshot.egress.admit(&origin, &head.method));
-        let trust = admitted.map_err(|error| error.at(&origin, exchange.arrived.elapsed()))?;
-        let route = Arc::new(Route::new(origin, trust, &policy.dns.hosts, &snapshot.shape));
+        let route = admitted.and_then(|trust| snapshot.route(&origin, trust));
+        let route = Arc::new(route.map_err(|error| error.at(&origin, exchange.arrived.elapsed()))?);
         let origin = route.origin();
+        exchange.record.update(|timings| timings.via = route.proxy().map(proxy::Proxy::via));
         let answer = async {
-            Stage::Credentials
-                .decide(&exchange, || snapshot.credentials.apply(origin, &head.uri, &mut head.headers))?;
-            snapshot.proxies.none_for(origin)?;
+            let apply = || snapshot.credentials.apply(&route, &head.uri, &mut head.headers);
+            Stage::Credentials.decide(&exchange, apply)?;
 
             let body = wire::prepare(&mut head, body, policy, &exchange).await?;
             let mut request = http::Request::from_parts(head, body);
@@ -234,7 +235,9 @@ impl Session {
                 let sent =
                     Stage::Wire.run(&exchange, None, pin!(wire::exchange(&mut lease, request, first_byte))).await;
                 match sent.map_err(wire::out_of_time)? {
-                    Sent::Answered(answer) => return Ok((answer, lease)),
+                    Sent::Answered(answer) => {
+                        return proxy::accept(&route, &answer, &exchange.record).map(|()| (answer, lease));
+                    }
                     Sent::NotSent(unsent) => request = unsent,
                 }
             }
@@ -269,8 +272,8 @@ fn connect_deadline(policy: &Policy, caller: Timeouts) -> Option<Deadline> {
 /// A connection, opened.
 pub(crate) struct Opened {
     pub(crate) slot: SlotId,
-    /// The address at the other end.
-    pub(crate) peer: IpAddr,
+    /// The origin's address; absent where a proxy found it.
+    pub(crate) peer: Option<IpAddr>,
     pub(crate) sender: wire::Sender,
     pub(crate) driver: wire::Driver,
 }
@@ -279,26 +282,51 @@ pub(crate) struct Opened {
 pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange, slot: Slot) -> Result<Opened, Error> {
     let Snapshot { policy, egress, proxies, tls, resolver, .. } = snapshot;
     let within = |period: Period, name, kind| Deadline::within(Some(period.0), name, kind);
-    let origin = route.origin();
+    let (origin, proxy) = (route.origin(), route.proxy());
+    exchange.record.update(|timings| timings.via = proxy.map(proxy::Proxy::via));
 
-    let deadline = within(policy.dns.timeout, "dns.timeout", Kind::DnsTimeout);
-    let addresses = Stage::Dns.run(exchange, deadline, pin!(resolver.resolve(&policy.dns, origin))).await;
-    let addresses = addresses.or_else(|error| resolver.stale(&policy.dns, origin, exchange, error));
-    let addresses = addresses.map_err(|error| proxies.hint(error))?;
-    let addresses = Stage::Egress.decide(exchange, || route.admit(egress, &addresses))?;
+    let resolve = async |host| {
+        let deadline = within(policy.dns.timeout, "dns.timeout", Kind::DnsTimeout);
+        let addresses = Stage::Dns.run(exchange, deadline, pin!(resolver.resolve(&policy.dns, host))).await;
+        addresses.or_else(|error| resolver.stale(&policy.dns, host, exchange, error))
+    };
+    // The origin's addresses, unless a proxy finds them for us.
+    let mut destination = Addresses::default();
+    if route.is_resolved_here() {
+        destination = resolve(origin.host()).await.map_err(|error| proxies.hint(error))?;
+        destination = Stage::Egress.decide(exchange, || route.admit(egress, &destination))?;
+    }
+    // Whom we dial: the proxy, or the origin itself.
+    let unreachable = |error| match proxy {
+        Some(proxy) => proxy.unreachable(error),
+        None => proxies.hint(error),
+    };
+    let (addresses, port) = match proxy {
+        Some(proxy) => (resolve(proxy.host()).await.map_err(unreachable)?, proxy.port()),
+        None => (Arc::clone(&destination), origin.port()),
+    };
 
     let deadline = within(policy.tcp.timeout, "tcp.timeout", Kind::ConnectTimeout);
-    let connected = pin!(tcp::connect(&policy.tcp, &addresses, origin.port(), slot));
-    let stream = Stage::Tcp.run(exchange, deadline, connected).await.map_err(|error| proxies.hint(error))?;
+    let connected = pin!(tcp::connect(&policy.tcp, &addresses, port, slot));
+    let stream = Stage::Tcp.run(exchange, deadline, connected).await.map_err(unreachable)?;
 
+    let stream = match proxy {
+        None => proxy::Stream::direct(stream),
+        Some(proxy) => {
+            let deadline = within(policy.proxy.timeout, "proxy.timeout", Kind::ConnectTimeout);
+            let mut tunnel = Box::pin(proxies.tunnel(proxy, route, &destination, policy, stream, &exchange.record));
+            Stage::Proxy.run(exchange, deadline, tunnel.as_mut()).await.map_err(|error| proxy.out_of_time(error))?
+        }
+    };
     let io = match origin.scheme() {
         Scheme::Http => Io::Plain(stream),
         Scheme::Https => {
             let deadline = within(policy.tls.timeout, "tls.timeout", Kind::ConnectTimeout);
-            Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, pin!(tls.connect(origin, stream))).await?))
+            let shaken = pin!(tls.connect(origin.host(), proxy, stream));
+            Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, shaken).await?))
         }
     };
     let (slot, peer) = (io.slot(), io.peer());
-    let (sender, driver) = wire::handshake(&policy.wire, origin, io).await?;
+    let (sender, driver) = wire::handshake(&policy.wire, route, io).await?;
     Ok(Opened { slot, peer, sender, driver })
 }

@@ -27,11 +27,25 @@ pub struct Timings {
     pub origin: Option<String>,
     /// True if the exchange went over a connection that an earlier one had opened.
     pub reused: bool,
+    /// The proxy that it went through; absent where it went directly.
+    pub via: Option<Via>,
     /// The status of the answer.
     pub status: Option<u16>,
     /// Bytes of the answer's body so far.
     pub received: u64,
     spans: [Option<Span>; Stage::ALL.len()],
+}
+
+/// The proxy of an exchange, and what it said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// `http://proxy.corp.example:3128`, without user information.
+    pub proxy: String,
+    /// The status of its own answer: to `CONNECT`, or a refusal to forward. Absent where it said nothing of its own: it
+    /// speaks SOCKS, it forwarded the request, or an earlier exchange had opened the tunnel.
+    pub status: Option<u16>,
+    /// The ways to say who one is that the answer offered (`Basic`, `NTLM`, ...).
+    pub schemes: Vec<String>,
 }
 
 /// A stage's share of an exchange, as offsets from the exchange's arrival.
@@ -59,6 +73,7 @@ impl Timings {
 
     /// Takes over what opening a connection took: dns, tcp, proxy and tls.
     pub(crate) fn adopt(&mut self, opening: &Self) {
+        self.via.clone_from(&opening.via);
         for stage in [Stage::Dns, Stage::Tcp, Stage::Proxy, Stage::Tls] {
             if let Some(Span { start, end }) = opening.span(stage) {
                 self.mark(stage, opening.arrived + start, opening.arrived + end);
@@ -80,6 +95,7 @@ impl Record {
             arrived: Instant::now(),
             origin: None,
             reused: false,
+            via: None,
             status: None,
             received: 0,
             spans: [None; Stage::ALL.len()],

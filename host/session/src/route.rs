@@ -17,6 +17,7 @@ use crate::egress::{Egress, Trust};
 use crate::error::{Error, Kind};
 use crate::policy::Policy;
 use crate::policy::units::{Period, Size};
+use crate::proxy::Proxy;
 use crate::stage::Stage;
 use crate::tcp::Keepalive;
 use crate::tls::Identity;
@@ -179,8 +180,11 @@ pub(crate) struct Route {
     origin: Origin,
     /// What the addresses behind the origin may be: a connection to a private one is not lent to who may not have one.
     trust: Trust,
-    /// What `dns.hosts` says of the host: who writes another address there wants no connection to the old one.
-    written: Option<Addresses>,
+    /// Who stands between, with all that we say to it: another login is another way. Absent: nobody.
+    proxy: Option<Arc<Proxy>>,
+    /// What `dns.hosts` says of the host and the proxy's: who writes another address there wants no connection to the old
+    /// one.
+    written: [Option<Addresses>; 2],
     shape: Arc<Shape>,
 }
 
@@ -207,13 +211,36 @@ struct Socket {
 }
 
 impl Route {
-    pub(crate) fn new(origin: Origin, trust: Trust, hosts: &Hosts, shape: &Arc<Shape>) -> Self {
-        let written = hosts.of(origin.host()).cloned();
-        Self { origin, trust, written, shape: Arc::clone(shape) }
+    pub(crate) fn new(
+        origin: Origin,
+        trust: Trust,
+        proxy: Option<Arc<Proxy>>,
+        hosts: &Hosts,
+        shape: &Arc<Shape>,
+    ) -> Self {
+        let written = [Some(origin.host()), proxy.as_deref().map(Proxy::host)];
+        let written = written.map(|host| hosts.of(host?).cloned());
+        Self { origin, trust, proxy, written, shape: Arc::clone(shape) }
     }
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Who stands between.
+    pub(crate) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
+    }
+
+    /// The proxy that requests are handed to one by one, each with its whole URI; absent where they go through a tunnel
+    /// or directly.
+    pub(crate) fn forwarder(&self) -> Option<&Proxy> {
+        self.proxy().filter(|proxy| proxy.forwards(&self.origin))
+    }
+
+    /// True if the origin's addresses are ours to find, and egress's to judge.
+    pub(crate) fn is_resolved_here(&self) -> bool {
+        self.proxy().is_none_or(|proxy| !proxy.resolves())
     }
 
     /// The addresses that a connection of this route may be made to.
@@ -257,8 +284,9 @@ impl Shape {
             wire,
             body,
         } = policy;
-        // A proxy that applies ends the exchange before there is a connection.
-        let proxy::Settings { mode: _ } = proxy;
+        // The proxy that applies to an origin is a part of the route itself.
+        let proxy::Settings { mode: _, http: _, https: _, all: _, no_proxy: _, auth: _, headers: _, ca: _, timeout: _ } =
+            proxy;
         let wire::Settings { timeout: _, max_headers, max_header_bytes } = wire;
         // Belongs to an exchange.
         let body::Settings { timeout: _, max_request: _, max_response: _ } = body;
@@ -328,4 +356,13 @@ fn no_part_of_it(pool: &pool::Settings, tls: &tls::Settings) {
         danger: _,
         timeout: _,
     } = tls;
+}
+
+#[cfg(test)]
+impl Route {
+    /// A route under the default policy.
+    pub(crate) fn to(origin: Origin, proxy: Option<Proxy>) -> Self {
+        let shape = Arc::new(Shape::of(&Policy::default(), Identity::default()));
+        Self::new(origin, Trust::Public, proxy.map(Arc::new), &Hosts::default(), &shape)
+    }
 }

@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dns::Resolver;
+use crate::egress::Trust;
+use crate::error::Error;
 use crate::monitor::Counters;
 use crate::policy::{self, Policy};
-use crate::route::{Route, Shape};
+use crate::route::{Origin, Route, Shape};
 use crate::{Destinations, Environment, credentials, egress, proxy, tcp, tls};
 
 /// A policy, built whole.
@@ -45,7 +47,13 @@ impl Snapshot {
             generation: previous.map_or(0, |previous| previous.generation + 1),
             egress: Arc::new(egress::Egress::new(&policy.egress, destinations, counters)),
             credentials: Arc::new(credentials::Credentials::new(policy.credentials.clone(), environment)?),
-            proxies: Arc::new(proxy::Proxies::new(&policy.proxy, environment)?),
+            proxies: Arc::new(proxy::Proxies::new(
+                &policy.proxy,
+                &policy.tls,
+                environment,
+                counters,
+                previous.map(|previous| &*previous.proxies),
+            )?),
             shape: Arc::new(Shape::of(&policy, tls.identity())),
             resolver: known.map_or_else(Arc::default, |previous| Arc::clone(&previous.resolver)),
             tls,
@@ -68,12 +76,22 @@ impl Snapshot {
         }
     }
 
-    /// True if a connection of `route` to `peer` is one that this policy would open just so.
-    pub(crate) fn keeps(&self, route: &Route, peer: IpAddr) -> bool {
+    /// The way of a request to `origin`.
+    ///
+    /// # Errors
+    /// The login of the proxy that applies cannot be read.
+    pub(crate) fn route(&self, origin: &Origin, trust: Trust) -> Result<Route, Error> {
+        let proxy = self.proxies.choose(origin)?;
+        Ok(Route::new(origin.clone(), trust, proxy, &self.policy.dns.hosts, &self.shape))
+    }
+
+    /// True if a connection of `route` to `peer` is one that this policy would open just so. A peer that is absent was
+    /// found by a proxy, and is for it to judge.
+    pub(crate) fn keeps(&self, route: &Route, peer: Option<IpAddr>) -> bool {
         let trust = self.egress.trust(route.origin());
         trust.is_some_and(|trust| {
-            *route == Route::new(route.origin().clone(), trust, &self.policy.dns.hosts, &self.shape)
-                && self.egress.reaches(trust, peer)
+            self.route(route.origin(), trust).is_ok_and(|now| now == *route)
+                && peer.is_none_or(|peer| self.egress.reaches(trust, peer))
         })
     }
 }

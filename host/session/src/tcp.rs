@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use crate::error::{Error, Kind};
 use crate::policy;
 use crate::policy::units::Period;
-use crate::pool::{Slot, SlotId};
+use crate::pool::{Reset, Slot, SlotId};
 use crate::stage::Stage;
 
 /// `[tcp]`: from addresses to a connected socket.
@@ -129,9 +129,16 @@ pub(crate) fn check(settings: &Settings) -> Result<(), policy::Error> {
 #[derive(Debug)]
 pub(crate) struct Stream {
     // Before the slot: fields are dropped in this order.
-    socket: TcpStream,
+    socket: Socket,
     slot: Slot,
     peer: IpAddr,
+}
+
+/// A socket that is reset when it closes, if its connection was given up so.
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    reset: Reset,
 }
 
 impl Stream {
@@ -145,11 +152,11 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for Socket {
     fn drop(&mut self) {
-        if self.slot.resets() {
+        if self.reset.is_set() {
             // What it waits to send is thrown away with it; an error here would change nothing.
-            drop(SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)));
+            drop(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)));
         }
     }
 }
@@ -187,6 +194,16 @@ pub(crate) async fn connect(settings: &Settings, addresses: &[IpAddr], port: u16
     Err(failure(failed, addresses.len()))
 }
 
+/// Connects once more to where `stream` leads, and closes that one first: there is never one socket more than slots.
+pub(crate) async fn again(settings: &Settings, stream: Stream) -> Result<Stream, Error> {
+    let Stream { socket, slot, peer: _ } = stream;
+    let peer = socket.stream.peer_addr();
+    drop(socket);
+    let gone = |error| Error::new(Stage::Tcp, Kind::Unavailable, format!("the connection is gone: {error}"));
+    let ended = attempt(settings, peer.map_err(gone)?, slot, settings.timeout.0).await;
+    ended.map_err(|(address, error, _slot)| failure(Some((address, error)), 1))
+}
+
 /// One address. A failure gives the slot back, for the next.
 async fn attempt(
     settings: &Settings,
@@ -204,7 +221,10 @@ async fn attempt(
         Ok(socket)
     };
     match timeout(share, connected).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(socket) => Ok(Stream { socket, slot, peer: address.ip() }),
+        Ok(stream) => {
+            let reset = slot.reset();
+            Ok(Stream { socket: Socket { stream, reset }, slot, peer: address.ip() })
+        }
         Err(error) => Err((address, error, slot)),
     }
 }
@@ -296,13 +316,13 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        Pin::new(&mut self.socket.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        Pin::new(&mut self.socket.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -310,19 +330,19 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, pieces)
+        Pin::new(&mut self.socket.stream).poll_write_vectored(context, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.socket.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        Pin::new(&mut self.socket.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        Pin::new(&mut self.socket.stream).poll_shutdown(context)
     }
 }
 

@@ -17,11 +17,12 @@ use serde::Deserialize;
 use crate::Environment;
 use crate::error::{Error, Kind};
 use crate::policy;
-use crate::route::Origin;
+use crate::route::{Origin, Route, Scheme};
 use crate::stage::Stage;
 pub use secret::Secret;
-use source::Held;
+pub(crate) use secret::sensitive;
 pub use source::Source;
+pub(crate) use source::{Absent, Held};
 pub use url::Prefix;
 
 /// What stands in a header, before the credential's name, for a secret.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub source: Source,
     /// Where it may go. Empty: nowhere, unless the host knows a provider of the credential's name.
     pub urls: Vec<Prefix>,
+    /// True if a proxy may read it, on its way to an `http` origin. Default false.
+    pub plain_proxy: bool,
 }
 
 /// `[credentials.NAME]` as it is written.
@@ -46,6 +49,8 @@ struct Keys {
     value: Option<Secret>,
     #[serde(default)]
     urls: Vec<Prefix>,
+    #[serde(default)]
+    plain_proxy: bool,
     #[serde(default)]
     kind: Sort,
 }
@@ -63,20 +68,8 @@ impl TryFrom<Keys> for Settings {
     type Error = &'static str;
 
     fn try_from(keys: Keys) -> Result<Self, &'static str> {
-        let Keys { env, file, value, urls, kind: Sort::Key } = keys;
-        let source = match (env, file, value) {
-            (Some(variable), None, None) if variable.is_empty() => {
-                return Err("`env` is empty; write a variable's name");
-            }
-            (Some(variable), None, None) => Source::Env(variable),
-            (None, Some(path), None) => Source::File(path),
-            (None, None, Some(secret)) => Source::Value(secret),
-            (None, None, None) => return Err("has no secret; write one of `env`, `file` and `value`"),
-            (Some(_), _, _) | (_, Some(_), _) => {
-                return Err("has several secrets; keep one of `env`, `file` and `value`");
-            }
-        };
-        Ok(Self { source, urls })
+        let Keys { env, file, value, urls, plain_proxy, kind: Sort::Key } = keys;
+        Ok(Self { source: Source::one_of(env, file, value)?, urls, plain_proxy })
     }
 }
 
@@ -96,6 +89,7 @@ pub struct Credentials(BTreeMap<String, Credential>);
 #[derive(Debug)]
 struct Credential {
     urls: Vec<Prefix>,
+    plain_proxy: bool,
     held: Held,
 }
 
@@ -107,18 +101,18 @@ impl Credentials {
     /// A name that no placeholder can hold.
     pub fn new(settings: BTreeMap<String, Settings>, environment: &Environment) -> Result<Self, policy::Error> {
         settings.keys().try_for_each(|name| check_name(name))?;
-        let credentials = settings
-            .into_iter()
-            .map(|(name, Settings { source, urls })| (name, Credential { urls, held: Held::new(source, environment) }));
+        let credentials = settings.into_iter().map(|(name, Settings { source, urls, plain_proxy })| {
+            (name, Credential { urls, plain_proxy, held: Held::new(source, environment) })
+        });
         Ok(Self(credentials.collect()))
     }
 
     /// Takes out keys that the guest set itself and puts secrets in the place of placeholders.
     ///
     /// # Errors
-    /// Credential denied, if a placeholder names no credential or one that may not go there; secret missing. The request
-    /// must not be sent then: some headers may hold secrets already.
-    pub fn apply(&self, origin: &Origin, uri: &Uri, headers: &mut HeaderMap) -> Result<(), Error> {
+    /// Credential denied, if a placeholder names no credential or one that may not go there, or not that way; secret
+    /// missing. The request must not be sent then: some headers may hold secrets already.
+    pub(crate) fn apply(&self, route: &Route, uri: &Uri, headers: &mut HeaderMap) -> Result<(), Error> {
         if uri.path_and_query().is_some_and(|path| find(path.as_str().as_bytes()).is_some()) {
             let message = "the URI holds a placeholder; a secret goes into a header only";
             return Err(Error::new(Stage::Credentials, Kind::CredentialDenied, message));
@@ -128,13 +122,14 @@ impl Credentials {
         }
         for value in headers.values_mut() {
             if let Some(placeholder) = find(value.as_bytes()) {
-                *value = self.fill(&placeholder, origin, uri)?;
+                *value = self.fill(&placeholder, route, uri)?;
             }
         }
         Ok(())
     }
 
-    fn fill(&self, placeholder: &Placeholder<'_>, origin: &Origin, uri: &Uri) -> Result<HeaderValue, Error> {
+    fn fill(&self, placeholder: &Placeholder<'_>, route: &Route, uri: &Uri) -> Result<HeaderValue, Error> {
+        let origin = route.origin();
         let Placeholder { before, name, after } = *placeholder;
         if find(after).is_some() {
             let message = "a header holds two placeholders; one secret goes into a header";
@@ -143,6 +138,12 @@ impl Credentials {
         let Some(credential) = self.0.get(name) else { return Err(self.unknown(name, origin, uri)) };
         if !credential.urls.iter().any(|url| url.covers(origin, uri.path())) {
             return Err(denied(name, origin, uri));
+        }
+        // Over https there is a tunnel, which a proxy cannot look into.
+        if let (Some(proxy), Scheme::Http, false) = (route.proxy(), origin.scheme(), credential.plain_proxy) {
+            let message = format!("`credentials.{name}` would be read by {proxy} on its way to {origin}");
+            return Err(Error::new(Stage::Credentials, Kind::CredentialDenied, message)
+                .with_hint(format!("credentials.{name}.plain_proxy = true lets it; https keeps it from the proxy")));
         }
         let missing = |message: String| {
             Error::new(Stage::Credentials, Kind::SecretMissing, format!("credential `{name}`: {message}"))

@@ -25,6 +25,11 @@ impl Secret {
             false => Self(Zeroizing::new(trimmed.to_owned())),
         }
     }
+
+    /// As a header's value, if it can be one.
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        sensitive(self.0.as_bytes().to_vec())
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -68,7 +73,7 @@ impl Visitor<'_> for Text {
 
 /// The header values of a secret, ready made: an exchange only counts a reference up.
 #[derive(Clone)]
-pub(super) struct Ready {
+pub(crate) struct Ready {
     plain: HeaderValue,
     bearer: HeaderValue,
 }
@@ -104,7 +109,7 @@ impl Ready {
 const BEARER: &[u8] = b"Bearer ";
 
 /// A header value that owns its bytes and wipes them when its last copy is dropped.
-fn sensitive(bytes: Vec<u8>) -> Option<HeaderValue> {
+pub(crate) fn sensitive(bytes: Vec<u8>) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Zeroizing::new(bytes))).ok()?;
     value.set_sensitive(true);
     Some(value)

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
+use serde::Deserialize;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -18,8 +19,9 @@ use super::secret::{Ready, Secret};
 use crate::Environment;
 use crate::policy::Stamp;
 
-/// Where a secret comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a secret comes from. By itself it is written as a table of one key: `{ env = "NAME" }`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
 pub enum Source {
     /// An environment variable, by name.
     Env(String),
@@ -29,21 +31,55 @@ pub enum Source {
     Value(Secret),
 }
 
-/// Why there is no secret, and what would change it.
-#[derive(Clone, Debug)]
-pub(super) struct Absent {
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    env: Option<String>,
+    file: Option<PathBuf>,
+    value: Option<Secret>,
 }
 
-/// A secret as the stage holds it.
-pub(super) enum Held {
+impl TryFrom<Written> for Source {
+    type Error = &'static str;
+
+    fn try_from(Written { env, file, value }: Written) -> Result<Self, &'static str> {
+        Self::one_of(env, file, value)
+    }
+}
+
+impl Source {
+    /// The one of three that is written.
+    pub(super) fn one_of(
+        env: Option<String>,
+        file: Option<PathBuf>,
+        value: Option<Secret>,
+    ) -> Result<Self, &'static str> {
+        match (env, file, value) {
+            (Some(variable), None, None) if variable.is_empty() => Err("`env` is empty; write a variable's name"),
+            (Some(variable), None, None) => Ok(Self::Env(variable)),
+            (None, Some(path), None) => Ok(Self::File(path)),
+            (None, None, Some(secret)) => Ok(Self::Value(secret)),
+            (None, None, None) => Err("has no secret; write one of `env`, `file` and `value`"),
+            (Some(_), _, _) | (_, Some(_), _) => Err("has several secrets; keep one of `env`, `file` and `value`"),
+        }
+    }
+}
+
+/// Why there is no secret, and what would change it.
+#[derive(Clone, Debug)]
+pub(crate) struct Absent {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// A secret as it is held ready.
+pub(crate) enum Held {
     Fixed(Result<Ready, Absent>),
     File(Watched),
 }
 
 impl Held {
-    pub(super) fn new(source: Source, environment: &Environment) -> Self {
+    pub(crate) fn new(source: Source, environment: &Environment) -> Self {
         match source {
             Source::Env(variable) => Self::Fixed(match environment.get(&variable) {
                 Some(text) => Ready::new(&Secret::new(text))
@@ -61,7 +97,7 @@ impl Held {
     }
 
     /// The secret between `before` and `after`, as a header's value; absent if those do not fit into a header.
-    pub(super) fn between(&self, before: &[u8], after: &[u8]) -> Result<Option<HeaderValue>, Absent> {
+    pub(crate) fn between(&self, before: &[u8], after: &[u8]) -> Result<Option<HeaderValue>, Absent> {
         match self {
             Self::Fixed(Ok(ready)) => Ok(ready.between(before, after)),
             Self::Fixed(Err(absent)) => Err(absent.clone()),
@@ -81,7 +117,7 @@ impl fmt::Debug for Held {
 }
 
 /// A file with a secret in it.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     path: PathBuf,
     seen: Mutex<Option<Seen>>,
 }

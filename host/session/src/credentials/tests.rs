@@ -6,7 +6,7 @@ const SECRET: &str = "sk-hidden";
 
 fn credentials() -> Credentials {
     let urls = |urls: &[&str]| urls.iter().map(|url| Prefix::parse(url).unwrap()).collect();
-    let settings = |source: Source, allowed: &[&str]| Settings { source, urls: urls(allowed) };
+    let settings = |source: Source, allowed: &[&str]| Settings { source, urls: urls(allowed), plain_proxy: false };
     let map = BTreeMap::from([
         ("openai".to_owned(), settings(Source::Env("OPENAI_API_KEY".to_owned()), &["https://api.test/v1"])),
         ("absent".to_owned(), settings(Source::Env("ABSENT_KEY".to_owned()), &["https://api.test"])),
@@ -25,7 +25,8 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 fn applied(uri: &str, pairs: &[(&'static str, &str)]) -> Result<HeaderMap, Error> {
     let uri: Uri = uri.parse().unwrap();
     let mut headers = headers(pairs);
-    credentials().apply(&Origin::of(&uri).unwrap(), &uri, &mut headers).map(|()| headers)
+    let route = Route::to(Origin::of(&uri).unwrap(), None);
+    credentials().apply(&route, &uri, &mut headers).map(|()| headers)
 }
 
 /// The error's kind, line and hint.
@@ -129,7 +130,7 @@ fn two_headers_may_each_hold_one() {
 #[test]
 fn a_name_that_no_placeholder_can_hold_is_refused_at_load() {
     for bad in ["", "a b", "a:b", "é"] {
-        let settings = Settings { source: Source::Env("X".to_owned()), urls: vec![] };
+        let settings = Settings { source: Source::Env("X".to_owned()), urls: vec![], plain_proxy: false };
         let map = BTreeMap::from([(bad.to_owned(), settings)]);
         assert!(Credentials::new(map, &Environment::default()).is_err(), "{bad:?}");
     }
@@ -138,4 +139,33 @@ fn a_name_that_no_placeholder_can_hold_is_refused_at_load() {
 #[test]
 fn nothing_shows_a_secret() {
     assert!(!format!("{:?}", credentials()).contains("hidden"));
+}
+
+#[test]
+fn a_proxy_reads_a_secret_only_where_the_credential_lets_it() {
+    let urls = || ["https://api.test", "http://api.test"].map(|url| Prefix::parse(url).unwrap()).to_vec();
+    let settings = |plain_proxy| Settings { source: Source::Value(Secret::new(SECRET)), urls: urls(), plain_proxy };
+    let map = BTreeMap::from([("kept".to_owned(), settings(false)), ("shown".to_owned(), settings(true))]);
+    let credentials = Credentials::new(map, &Environment::default()).unwrap();
+    // URL, proxy, credential, is it sent
+    let table = [
+        ("http://api.test/", None, "kept", true),
+        ("https://api.test/", Some("http://p"), "kept", true),
+        ("http://api.test/", Some("http://p"), "kept", false),
+        ("http://api.test/", Some("https://p"), "kept", false),
+        ("http://api.test/", Some("socks5h://p"), "kept", false),
+        ("http://api.test/", Some("http://p"), "shown", true),
+        ("http://elsewhere.test/", Some("http://p"), "shown", false),
+    ];
+    for (url, proxy, name, sent) in table {
+        let uri: Uri = url.parse().unwrap();
+        let route = Route::to(Origin::of(&uri).unwrap(), proxy.map(crate::proxy::proxy));
+        let mut headers = headers(&[("authorization", &format!("Bearer {PLACEHOLDER}{name}"))]);
+        let result = credentials.apply(&route, &uri, &mut headers);
+        assert_eq!(result.is_ok(), sent, "{url} {proxy:?} {name} {result:?}");
+        if let (Err(error), Some(_), "kept") = (result, proxy, name) {
+            assert_eq!((error.stage(), error.kind()), (Stage::Credentials, Kind::CredentialDenied));
+            assert!(error.hint().unwrap().starts_with("credentials.kept.plain_proxy = true"), "{error:?}");
+        }
+    }
 }

@@ -16,7 +16,6 @@ use serde::Deserialize;
 use crate::error::{Error, Kind};
 use crate::monitor::Exchange;
 use crate::policy::units::{Period, Timeout};
-use crate::route::Origin;
 use crate::stage::Stage;
 pub use hosts::Hosts;
 use names::Names;
@@ -97,15 +96,14 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// The addresses of the origin's host that the family allows. An address in the name's place is its own answer.
+    /// The addresses of a host that the family allows. An address in the name's place is its own answer.
     ///
     /// Cancel safe: a lookup that was begun goes on.
-    pub(crate) async fn resolve(&self, settings: &Settings, origin: &Origin) -> Result<Addresses, Error> {
-        let host = origin.host();
-        let addresses = match (origin.address(), settings.hosts.of(host)) {
-            (Some(address), _) => Arc::from([address]),
-            (None, Some(written)) => Arc::clone(written),
-            (None, None) => self.names.find(settings, host, system).await.map_err(|source| {
+    pub(crate) async fn resolve(&self, settings: &Settings, host: &str) -> Result<Addresses, Error> {
+        let addresses = match (host.parse(), settings.hosts.of(host)) {
+            (Ok(address), _) => Arc::from([address]),
+            (Err(_), Some(written)) => Arc::clone(written),
+            (Err(_), None) => self.names.find(settings, host, system).await.map_err(|source| {
                 Error::new(Stage::Dns, Kind::DnsFailed, format!("`{host}` did not resolve: {source}"))
                     .with_source(source)
             })?,
@@ -123,14 +121,14 @@ impl Resolver {
     pub(crate) fn stale(
         &self,
         settings: &Settings,
-        origin: &Origin,
+        host: &str,
         exchange: &Exchange,
         error: Error,
     ) -> Result<Addresses, Error> {
-        let stale = self.names.stale(settings, origin.host()).and_then(|addresses| settings.family.select(addresses));
+        let stale = self.names.stale(settings, host).and_then(|addresses| settings.family.select(addresses));
         let Some(addresses) = stale else { return Err(error) };
         exchange.counters.add(|tally| &tally.stale);
-        tracing::warn!(%origin, "an answer of DNS that has expired serves on (`dns.stale_if_error`): {}", error.message());
+        tracing::warn!(%host, "an answer of DNS that has expired serves on (`dns.stale_if_error`): {}", error.message());
         Ok(addresses)
     }
 }
@@ -160,24 +158,23 @@ mod tests {
     #[tokio::test]
     async fn a_literal_address_is_its_own_answer_and_obeys_the_family() {
         let resolver = Resolver::default();
-        let origin = Origin::parse("http://192.0.2.1:80").unwrap();
         let address: IpAddr = "192.0.2.1".parse().unwrap();
-        assert_eq!(*resolver.resolve(&Settings::default(), &origin).await.unwrap(), [address]);
+        assert_eq!(*resolver.resolve(&Settings::default(), "192.0.2.1").await.unwrap(), [address]);
         let settings = Settings { family: Family::Ipv6, ..Settings::default() };
-        assert_eq!(resolver.resolve(&settings, &origin).await.unwrap_err().kind(), Kind::DnsFailed);
+        assert_eq!(resolver.resolve(&settings, "192.0.2.1").await.unwrap_err().kind(), Kind::DnsFailed);
     }
 
     #[tokio::test]
     async fn the_table_answers_for_its_names_and_obeys_the_family() {
         let table = hosts(&[("LLM.Corp.example.", &["10.1.2.3", "fd12::1"]), ("v4.example", &["192.0.2.1"])]).unwrap();
-        let resolve = async |url: &str, family| {
+        let resolve = async |host: &str, family| {
             let settings = Settings { hosts: table.clone(), family, ..Settings::default() };
-            let resolved = Resolver::default().resolve(&settings, &Origin::parse(url).unwrap()).await;
+            let resolved = Resolver::default().resolve(&settings, host).await;
             resolved.map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
-        assert_eq!(resolve("https://llm.corp.example", Family::Any).await.unwrap(), ["10.1.2.3", "fd12::1"]);
-        assert_eq!(resolve("https://llm.corp.example.:8443", Family::Ipv6).await.unwrap(), ["fd12::1"]);
-        assert_eq!(resolve("http://v4.example", Family::Ipv6).await.unwrap_err().kind(), Kind::DnsFailed);
+        assert_eq!(resolve("llm.corp.example", Family::Any).await.unwrap(), ["10.1.2.3", "fd12::1"]);
+        assert_eq!(resolve("llm.corp.example", Family::Ipv6).await.unwrap(), ["fd12::1"]);
+        assert_eq!(resolve("v4.example", Family::Ipv6).await.unwrap_err().kind(), Kind::DnsFailed);
     }
 
     #[test]

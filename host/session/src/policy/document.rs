@@ -53,10 +53,10 @@ impl Document {
         check(&root, &policy).map_err(|error| self.locate(error))?;
         self.rebase(&mut policy);
         let in_file = policy.credentials.iter().filter(|(_, settings)| matches!(settings.source, Source::Value(_)));
-        let in_file = in_file.map(|(name, _)| {
-            let key = format!("credentials.{}.value", explain::segment(name));
-            Error::key(key, "the secret itself is in the file; `env` or `file` keeps it out")
-        });
+        let in_file = in_file.map(|(name, _)| format!("credentials.{}.value", explain::segment(name)));
+        let in_file = in_file
+            .chain(policy.proxy.secrets().map(str::to_owned))
+            .map(|key| Error::key(key, "the secret itself is in the file; `env` or `file` keeps it out"));
         let unverified = (!policy.tls.verify).then(|| Error::new(tls::UNVERIFIED).blaming("tls.verify"));
         let counted = policy.egress.mode == egress::Mode::Count;
         let counted = counted.then(|| Error::new(egress::COUNTED).blaming("egress.mode"));
@@ -104,12 +104,14 @@ impl Document {
 
     /// Paths of the file start at its folder, wherever the process runs.
     fn rebase(&self, policy: &mut Policy) {
-        let tls = &mut policy.tls;
-        for path in tls.ca.iter_mut().chain(&mut tls.client_cert).chain(&mut tls.client_key) {
+        let (tls, proxy) = (&mut policy.tls, &mut policy.proxy);
+        let files = tls.ca.iter_mut().chain(&mut tls.client_cert).chain(&mut tls.client_key).chain(&mut proxy.ca);
+        for path in files {
             *path = self.resolve(path);
         }
-        for credential in policy.credentials.values_mut() {
-            match &mut credential.source {
+        let secrets = policy.credentials.values_mut().map(|credential| &mut credential.source);
+        for source in secrets.chain(&mut proxy.auth) {
+            match source {
                 Source::File(path) => *path = self.resolve(path),
                 Source::Env(_) | Source::Value(_) => (),
             }
@@ -133,6 +135,7 @@ fn check(root: &DeTable<'_>, policy: &Policy) -> Result<(), Error> {
         ));
     }
     tls::check(&policy.tls)?;
+    policy.proxy.check()?;
     policy.credentials.keys().try_for_each(|name| credentials::check_name(name))
 }
 

@@ -93,6 +93,11 @@ pub(super) const KEYS: &[Key] = &[
         Example("[\"https://api.openai.com/v1\"]"),
         "Where the secret may go: same scheme, host and port, and a path below this one. A provider's credential may go to its base URL without saying so.",
     ),
+    key(
+        "credentials.*.plain_proxy",
+        Example("false"),
+        "Whether a proxy may read the secret on its way to an http:// URL. Without it such a request is refused.",
+    ),
     key("credentials.*.kind", Example("\"key\""), "The secret takes the placeholder's place, whatever the header."),
     key("pool.limit", Of(|p| p.pool.limit.to_string()), "Open connections, all hosts together. 0 is no limit."),
     key(
@@ -194,7 +199,43 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "proxy.mode",
         Of(|p| quoted(mode(p.proxy.mode))),
-        "env: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY decide, in either case, read once at load. off: never a proxy.",
+        "env: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY decide, in either case, read once at load. explicit: `http`, `https`, `all`, `no_proxy` and `auth` decide. off: never a proxy.",
+    ),
+    key(
+        "proxy.http",
+        Example("\"http://proxy.corp.example:3128\""),
+        "The proxy of http:// URLs, if the mode is explicit: http://, https://, socks5:// (names are resolved here) or socks5h:// (by the proxy).",
+    ),
+    key("proxy.https", Example("\"http://proxy.corp.example:3128\""), "The same, of https:// URLs."),
+    key(
+        "proxy.all",
+        Example("\"socks5h://proxy.corp.example\""),
+        "The same, where the one of the scheme is not written.",
+    ),
+    key(
+        "proxy.no_proxy",
+        Of(|p| list(p.proxy.no_proxy.entries())),
+        "What is reached directly, if the mode is explicit: names with all below them, *.name, addresses, ranges, each with or without :port; or *.",
+    ),
+    key(
+        "proxy.auth",
+        Example("{ env = \"PROXY_AUTH\" }"),
+        "user:password for these proxies, if the mode is explicit: { env = \"NAME\" } or { file = \"path\" }, which is read again when it changes. Under env, they are a part of the variable: http://user:password@host:port.",
+    ),
+    key(
+        "proxy.headers",
+        Example("{ X-Department = \"research\" }"),
+        "Header fields that an http:// or https:// proxy is asked for a tunnel with.",
+    ),
+    key(
+        "proxy.ca",
+        Of(|p| list(p.proxy.ca.iter().map(|path| path.display()))),
+        "Files of roots, in PEM, for https:// proxies. Empty: those of [tls].",
+    ),
+    key(
+        "proxy.timeout",
+        Of(|p| quoted(p.proxy.timeout)),
+        "The longest that a proxy may take to open a tunnel once it is connected.",
     ),
     key(
         "tls.roots",
@@ -269,19 +310,10 @@ const LATER: &[&str] = &[
     "credentials.*.token",
     "credentials.*.region",
     "credentials.*.service",
-    "credentials.*.plain_proxy",
     "pool.isolation",
     "dns.servers",
     "dns.ttl_min",
     "dns.ttl_max",
-    "proxy.http",
-    "proxy.https",
-    "proxy.all",
-    "proxy.no_proxy",
-    "proxy.auth",
-    "proxy.headers",
-    "proxy.ca",
-    "proxy.timeout",
     "proxy.limit",
     "tls.alpn",
     "wire.http",
@@ -289,7 +321,7 @@ const LATER: &[&str] = &[
 ];
 
 /// Values that the design has and this version does not.
-const LATER_WORDS: &[(&str, &str)] = &[("credentials.*.kind", "sigv4"), ("proxy.mode", "explicit")];
+const LATER_WORDS: &[(&str, &str)] = &[("credentials.*.kind", "sigv4")];
 
 /// The names of all keys.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
@@ -336,6 +368,7 @@ fn family(family: Family) -> &'static str {
 fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Env => "env",
+        Mode::Explicit => "explicit",
         Mode::Off => "off",
     }
 }

@@ -162,6 +162,7 @@ mod tests {
     fn every_example_is_one_that_loads() {
         let text =
             reference(Preset::Production).replace("\n#", "\n").replace("\nfile = ", "\n#").replace("\nvalue = ", "\n#");
+        let text = text.replace("mode = \"env\"", "mode = \"explicit\"");
         let text: Vec<&str> = text.lines().filter(|line| !line.starts_with(' ')).collect();
         let document = Document::parse(Path::new("/etc/seaway/seaway.toml"), &text.join("\n")).unwrap();
         let (policy, _) = document.policy(Preset::Default, &[]).unwrap();

@@ -33,7 +33,7 @@ use crate::{Snapshot, wire};
 use life::Life;
 pub(crate) use state::SlotId;
 use state::{Counts, State};
-pub(crate) use token::{Lease, Slot};
+pub(crate) use token::{Lease, Reset, Slot};
 use wait::Waiter;
 
 /// `[pool]`: how many connections, for how long.
@@ -134,7 +134,8 @@ struct Inner {
 pub(crate) struct Connection {
     route: Arc<Route>,
     slot: SlotId,
-    peer: IpAddr,
+    /// The origin's address; absent where a proxy found it.
+    peer: Option<IpAddr>,
     /// The newest policy that is known to keep it.
     generation: u64,
     sender: wire::Sender,

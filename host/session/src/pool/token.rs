@@ -40,15 +40,25 @@ impl Slot {
         Room { shared: Arc::clone(shared), route: Arc::clone(route), reset: Arc::clone(reset) }
     }
 
-    /// True if the socket is to be reset when it closes.
-    pub(crate) fn resets(&self) -> bool {
-        self.reset.load(Ordering::Relaxed)
+    /// How the socket learns whether it is to be reset when it closes.
+    pub(crate) fn reset(&self) -> Reset {
+        Reset(Arc::clone(&self.reset))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.shared.change(|inner, actions| inner.machine.closed(self.id, actions));
+    }
+}
+
+/// Whether a socket is to be reset when it closes.
+#[derive(Debug)]
+pub(crate) struct Reset(Arc<AtomicBool>);
+
+impl Reset {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

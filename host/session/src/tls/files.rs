@@ -62,16 +62,16 @@ pub(super) fn base(settings: &Settings, environment: &Environment) -> Result<Tru
     Ok(Trusted { roots, revoked: Vec::new(), shown })
 }
 
-/// Adds the files of `tls.ca`.
-pub(super) fn trusted(settings: &Settings, base: &Trusted) -> Result<Trusted, Error> {
+/// Adds the files of `settings.ca`, which the key `ca` names.
+pub(super) fn trusted(settings: &Settings, ca: &str, base: &Trusted) -> Result<Trusted, Error> {
     let Trusted { mut roots, mut revoked, mut shown } = base.clone();
     for path in &settings.ca {
         let before = roots.len();
-        let bytes = read("tls.ca", path)?;
+        let bytes = read(ca, path)?;
         let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
-        let lists = lists.map_err(|error| unusable("tls.ca", path, &error))?;
-        for certificate in certificates("tls.ca", path, &bytes, !lists.is_empty())? {
-            roots.add(certificate).map_err(|error| unusable("tls.ca", path, &error))?;
+        let lists = lists.map_err(|error| unusable(ca, path, &error))?;
+        for certificate in certificates(ca, path, &bytes, !lists.is_empty())? {
+            roots.add(certificate).map_err(|error| unusable(ca, path, &error))?;
         }
         revoked.extend(lists);
         let and = if shown.is_empty() { "" } else { " and " };

@@ -1,8 +1,9 @@
 //! Whom we believe, and who we are: the handshake with the origin.
 //!
-//! Runs after `tcp` (and, later, `proxy`) on `https` routes, before `wire`. The settings are read when a session is built,
-//! and again when one of their files changes, and each reading is numbered; the number is part of the route, so that a
-//! connection made under one client certificate is never lent to another. Verification is switched off by two keys only.
+//! Runs after `tcp` or `proxy` on `https` routes, before `wire`; and within `proxy`, for one that speaks TLS itself. The
+//! settings are read when a session is built, and again when one of their files changes, and each reading is numbered; the
+//! number is part of the route, so that a connection made under one client certificate is never lent to another.
+//! Verification is switched off by two keys only.
 
 mod files;
 mod pin;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, SupportedProtocolVersion};
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -25,9 +27,8 @@ use crate::error::{Error, Kind};
 use crate::monitor::Counters;
 use crate::policy;
 use crate::policy::units::Period;
-use crate::route::Origin;
+use crate::proxy::Proxy;
 use crate::stage::Stage;
-use crate::tcp::Stream;
 use files::Trusted;
 pub use pin::Pin;
 use verifier::{Reason, Refused, Verifier};
@@ -147,6 +148,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), policy::Error> {
 
 /// What of the TLS settings makes a connection what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(test, derive(Default))]
 pub(crate) struct Identity {
     /// Counts the sets of settings that this process has read.
     generation: u64,
@@ -170,6 +172,24 @@ struct Source {
     settings: Settings,
     base: Trusted,
     counters: Arc<Counters>,
+    peer: Peer,
+}
+
+/// Whom we shake hands with, which decides what a message advises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    Origin,
+    Proxy,
+}
+
+impl Peer {
+    /// The key that trusts further roots.
+    const fn ca(self) -> &'static str {
+        match self {
+            Self::Origin => "tls.ca",
+            Self::Proxy => "proxy.ca",
+        }
+    }
 }
 
 static GENERATIONS: AtomicU64 = AtomicU64::new(1);
@@ -189,23 +209,53 @@ impl Tls {
         if !settings.verify {
             tracing::warn!("{UNVERIFIED}");
         }
-        let base = files::base(settings, environment)?;
-        let same = |previous: &&Arc<Self>| previous.source.settings == *settings && previous.source.base.agrees(&base);
+        Self::load(settings.clone(), Peer::Origin, environment, counters, previous)
+    }
+
+    /// For proxies that speak TLS: believed by the roots of `ca`, else as the settings say. Such a proxy is shown no
+    /// certificate of ours, and must have the name of its own URL, whatever the settings expect of origins.
+    ///
+    /// # Errors
+    /// As [`Tls::new`].
+    pub(crate) fn for_proxies(
+        settings: &Settings,
+        ca: &[PathBuf],
+        environment: &Environment,
+        counters: &Arc<Counters>,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, policy::Error> {
+        let of_origins = Settings { client_cert: None, client_key: None, server_name: None, ..settings.clone() };
+        let mut settings = Settings { pins: Vec::new(), ..of_origins };
+        if !ca.is_empty() {
+            settings = Settings { roots: Roots::None, ca: ca.to_vec(), verify: true, ..settings };
+        }
+        Self::load(settings, Peer::Proxy, environment, counters, previous)
+    }
+
+    fn load(
+        settings: Settings,
+        peer: Peer,
+        environment: &Environment,
+        counters: &Arc<Counters>,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, policy::Error> {
+        let base = files::base(&settings, environment)?;
+        let same = |previous: &&Arc<Self>| previous.source.settings == settings && previous.source.base.agrees(&base);
         if let Some(previous) = previous.filter(same) {
             return Ok(Arc::clone(previous));
         }
-        Self::read(Arc::new(Source { settings: settings.clone(), base, counters: Arc::clone(counters) })).map(Arc::new)
+        Self::read(Arc::new(Source { settings, base, counters: Arc::clone(counters), peer })).map(Arc::new)
     }
 
     fn read(source: Arc<Source>) -> Result<Self, policy::Error> {
-        let Source { settings, base, counters: _ } = &*source;
+        let Source { settings, base, counters: _, peer } = &*source;
         let named = settings.ca.iter().chain(&settings.client_cert).chain(&settings.client_key);
         let watch = Watch::new(named.cloned().collect());
         let server_name = settings.server_name.as_ref().map(|name| {
             ServerName::try_from(name.clone())
                 .map_err(|_| policy::Error::key("tls.server_name", format!("`{name}` is not a host name")))
         });
-        let trusted = files::trusted(settings, base)?;
+        let trusted = files::trusted(settings, peer.ca(), base)?;
         let roots = trusted.shown.clone();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = Verifier::new(settings, trusted, &provider)?;
@@ -252,26 +302,32 @@ impl Tls {
         self.identity
     }
 
-    /// Shakes hands with the origin. Cancel safe: dropping it closes the socket.
-    pub(crate) async fn connect(&self, origin: &Origin, stream: Stream) -> Result<TlsStream<Stream>, Error> {
+    /// Shakes hands with `host` over a stream that leads to it, `via` a proxy or not. Cancel safe: dropping it closes the
+    /// socket.
+    pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        host: &str,
+        via: Option<&Proxy>,
+        stream: S,
+    ) -> Result<TlsStream<S>, Error> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
-            None => ServerName::try_from(origin.host().to_owned()).map_err(|_| {
+            None => ServerName::try_from(host.to_owned()).map_err(|_| {
                 Error::new(Stage::Tls, Kind::Certificate, "the host is no name that a certificate can have")
             })?,
         };
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        let stream =
-            connector.connect(name, stream).await.map_err(|error| self.failed(error, "during the handshake"))?;
+        let stream = connector.connect(name, stream).await.map_err(|error| self.failed(error, via))?;
         if !self.source.settings.verify {
             self.source.counters.add(|tally| &tally.unverified);
         }
         Ok(stream)
     }
 
-    fn failed(&self, error: io::Error, when: &str) -> Error {
+    fn failed(&self, error: io::Error, via: Option<&Proxy>) -> Error {
+        let when = "during the handshake";
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::InvalidCertificate(cause)) => self.refused(cause).with_source(error),
+            Some(rustls::Error::InvalidCertificate(cause)) => self.refused(cause, via).with_source(error),
             Some(rustls::Error::AlertReceived(alert)) => alert_received(*alert, when).with_source(error),
             Some(rustls::Error::InvalidMessage(_)) => {
                 Error::new(Stage::Tls, Kind::TlsProtocol, "the peer does not answer in TLS")
@@ -294,19 +350,26 @@ impl Tls {
     }
 
     /// A certificate that we do not accept: who it is, who vouches for it, whom we believe, and what would change that.
-    fn refused(&self, cause: &CertificateError) -> Error {
+    fn refused(&self, cause: &CertificateError, via: Option<&Proxy>) -> Error {
         let CertificateError::Other(other) = cause else {
             return Error::new(Stage::Tls, Kind::Certificate, format!("the certificate was not accepted: {cause}"));
         };
         let refused = other.0.downcast_ref::<Refused>();
-        let message = match refused {
+        let mut message = match refused {
             Some(refused) => format!("{refused}; in use: {}", self.roots),
             None => format!("the certificate was not accepted: {cause}; in use: {}", self.roots),
         };
-        let hint = match refused.map_or(Reason::Other, |refused| Reason::of(&refused.cause)) {
+        let reason = refused.map_or(Reason::Other, |refused| Reason::of(&refused.cause));
+        if let (Some(proxy), Reason::Issuer) = (via, &reason) {
+            message.push_str(&format!("; the way leads through {proxy}: something there may inspect TLS"));
+        }
+        let peer = self.source.peer;
+        let hint = match reason {
             Reason::Issuer => {
-                "tls.ca = [\"issuer.pem\"], with the certificate of that issuer in the file, trusts it".to_owned()
+                let ca = peer.ca();
+                format!("{ca} = [\"issuer.pem\"], with the certificate of that issuer in the file, trusts it")
             }
+            Reason::Name if peer == Peer::Proxy => "the proxy's URL needs a name that its certificate has".to_owned(),
             Reason::Name => "tls.server_name = \"name\" expects another name than the host's".to_owned(),
             Reason::Time => "the peer needs a new certificate, or this machine's clock is wrong".to_owned(),
             Reason::Pin(Some(presented)) => {

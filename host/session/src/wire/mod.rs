@@ -1,11 +1,12 @@
 //! HTTP/1.1: one exchange on a leased connection, up to the head of the answer.
 //!
-//! Runs over `tls` or `tcp`; `body` guards what follows the head. A request leaves with one framing and one `Host`,
+//! Runs over `tls`, `proxy` or `tcp`; `body` guards what follows the head. A request leaves with one framing and one `Host`,
 //! without anything that belongs to another hop (RFC 9110, section 7.6.1), and bytes that are whole leave in one write. A
 //! request that the connection provably never began to write comes back, to be sent on another one; any other failure
 //! may have reached the peer, and says so.
 
 mod outgoing;
+mod forward;
 
 use std::future::Future;
 use std::io;
@@ -28,9 +29,10 @@ use tokio_rustls::client::TlsStream;
 use crate::error::{Error, Kind};
 use crate::policy::units::{Size, Timeout};
 use crate::pool::{Lease, SlotId};
-use crate::route::Origin;
+use crate::route::{Origin, Route};
 use crate::stage::{Deadline, Stage};
-use crate::{tcp, tls};
+use crate::{proxy, tls};
+use forward::Forward;
 pub(crate) use outgoing::{Outgoing, WireBody, prepare};
 
 /// `[wire]`: the exchange up to the head of the answer.
@@ -54,8 +56,8 @@ impl Default for Settings {
 /// What HTTP runs over.
 #[derive(Debug)]
 pub(crate) enum Io {
-    Plain(tcp::Stream),
-    Tls(Box<TlsStream<tcp::Stream>>),
+    Plain(proxy::Stream),
+    Tls(Box<TlsStream<proxy::Stream>>),
 }
 
 /// Moves a connection's bytes until it closes.
@@ -67,6 +69,8 @@ pub(crate) struct Sender {
     requests: http1::SendRequest<WireBody>,
     /// The same for every request, whatever its caller wrote.
     host: HeaderValue,
+    /// What a proxy is told that takes requests one by one.
+    forward: Option<Forward>,
     fate: Fate,
 }
 
@@ -88,13 +92,14 @@ const UNALLOCATED_HEADERS: usize = 100;
 const READY: Duration = Duration::from_secs(1);
 
 /// Makes a connection ready for requests.
-pub(crate) async fn handshake(settings: &Settings, origin: &Origin, io: Io) -> Result<(Sender, Driver), Error> {
+pub(crate) async fn handshake(settings: &Settings, route: &Route, io: Io) -> Result<(Sender, Driver), Error> {
     let mut builder = http1::Builder::new();
     builder.max_header_size(usize::try_from(settings.max_header_bytes.0).unwrap_or(usize::MAX));
     if settings.max_headers != UNALLOCATED_HEADERS {
         builder.max_headers(settings.max_headers);
     }
-    let host = host(origin)?;
+    let host = host(route.origin())?;
+    let forward = route.forwarder().map(|proxy| Forward::new(proxy, &host)).transpose()?;
     let (requests, connection) =
         builder.handshake(TokioIo::new(io)).await.map_err(|error| failed(error, "while the connection was set up"))?;
     let fate = Fate::default();
@@ -104,7 +109,7 @@ pub(crate) async fn handshake(settings: &Settings, origin: &Origin, io: Io) -> R
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     };
-    Ok((Sender { requests, host, fate }, Box::pin(driver)))
+    Ok((Sender { requests, host, forward, fate }, Box::pin(driver)))
 }
 
 /// `host[:port]`, without the scheme's own port (RFC 9110, section 7.2).
@@ -149,6 +154,9 @@ pub(crate) fn exchange<'l>(
     let upload = request.body().upload();
     let handed = lease.sender().map(|sender| {
         request.headers_mut().insert(HOST, sender.host.clone());
+        if let Some(forward) = &sender.forward {
+            forward.address(&mut request);
+        }
         (sender.requests.try_send_request(request), sender)
     });
     async move {
@@ -315,7 +323,7 @@ fn cause<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
 }
 
 impl Io {
-    pub(crate) fn peer(&self) -> IpAddr {
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
         match self {
             Self::Plain(stream) => stream.peer(),
             Self::Tls(stream) => stream.get_ref().0.peer(),

@@ -109,10 +109,6 @@ fn a_key_of_a_later_version_is_not_called_unknown() {
             "seaway.toml:1: `origin.\"https://llm.corp.example\"` is not supported by this version yet",
         ),
         (
-            "[proxy]\nmode = \"explicit\"",
-            "seaway.toml:2: `proxy.mode = \"explicit\"` is not supported by this version yet",
-        ),
-        (
             "[credentials.aws]\nkind = \"sigv4\"",
             "seaway.toml:2: `credentials.aws.kind = \"sigv4\"` is not supported by this version yet",
         ),

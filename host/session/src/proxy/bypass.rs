@@ -1,18 +1,29 @@
 //! `NO_PROXY`: destinations that are reached directly.
 //!
 //! Matches as curl does, and understands what curl does not: a port behind a name, `*.sub`, and `*` among other entries.
-//! Names are never resolved to be matched. An entry that means nothing matches nothing, so that what it was about goes
-//! through the proxy.
+//! Names are never resolved to be matched. In a variable an entry that means nothing matches nothing, so that what it was
+//! about goes through the proxy; in the policy file it is an error.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use crate::route::Origin;
 
-/// The entries of a `NO_PROXY` variable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bypass(Vec<Entry>);
+/// Destinations that are reached directly.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Bypass(Vec<Entry>);
+
+/// How the policy file writes them.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a list of names, or one string with commas between them")]
+enum Written {
+    Text(String),
+    List(Vec<String>),
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -36,8 +47,16 @@ enum Hosts {
 impl Bypass {
     /// Reads entries between commas or white space.
     pub(super) fn parse(text: &str) -> Self {
-        let words = text.split(|letter: char| letter == ',' || letter.is_whitespace());
-        Self(words.filter(|word| !word.is_empty()).filter_map(entry).collect())
+        Self(words(text).filter_map(entry).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Its entries, as they can be written.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = impl fmt::Display> {
+        self.0.iter()
     }
 
     /// True if the destination is reached directly.
@@ -59,6 +78,38 @@ impl Bypass {
             fits && port.is_none_or(|port| port == origin.port())
         })
     }
+}
+
+impl TryFrom<Written> for Bypass {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let list = match written {
+            Written::Text(text) => vec![text],
+            Written::List(list) => list,
+        };
+        let entry = |word| entry(word).ok_or_else(|| format!("`{word}` is no name, *.name, address or range"));
+        list.iter().flat_map(|text| words(text)).map(entry).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hosts, port } = self;
+        match hosts {
+            Hosts::All => out.write_str("*")?,
+            Hosts::Name(name) => out.write_str(name)?,
+            Hosts::Below(suffix) => write!(out, "*{suffix}")?,
+            Hosts::Range(range) if range.prefix_len() < range.max_prefix_len() => range.fmt(out)?,
+            Hosts::Range(range) if port.is_some() && range.addr().is_ipv6() => write!(out, "[{}]", range.addr())?,
+            Hosts::Range(range) => range.addr().fmt(out)?,
+        }
+        port.map_or(Ok(()), |port| write!(out, ":{port}"))
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| letter == ',' || letter.is_whitespace()).filter(|word| !word.is_empty())
 }
 
 /// An entry; absent if it means nothing.
@@ -174,6 +225,25 @@ mod tests {
         for (text, destination, direct) in TABLE {
             let origin = Origin::parse(destination).unwrap();
             assert_eq!(Bypass::parse(text).covers(&origin), *direct, "`{text}` {destination}");
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct Section {
+        no_proxy: Bypass,
+    }
+
+    #[test]
+    fn a_file_may_write_a_list_or_a_string_and_nothing_that_means_nothing() {
+        let read = |text: &str| toml::from_str::<Section>(text).map(|section| section.no_proxy);
+        let list = read(r#"no_proxy = [".a.test", "*.b.test:8443", "10.0.0.0/8", "[::1]:99", "::1", "*"]"#).unwrap();
+        assert_eq!(list, read(r#"no_proxy = ".a.test,*.b.test:8443, 10.0.0.0/8 [::1]:99 ::1 *""#).unwrap());
+        let shown: Vec<String> = list.entries().map(|entry| entry.to_string()).collect();
+        assert_eq!(shown, ["a.test", "*.b.test:8443", "10.0.0.0/8", "[::1]:99", "::1", "*"]);
+        assert_eq!(list, read(&format!("no_proxy = {shown:?}")).unwrap());
+        assert!(read("no_proxy = []").unwrap().is_empty());
+        for bad in ["[\"10.0.0.0/99\"]", "\"a.test:x\"", "[\".\"]", "5", "[5]", "{ a = 1 }"] {
+            assert!(read(&format!("no_proxy = {bad}")).is_err(), "{bad}");
         }
     }
 }
