@@ -157,6 +157,9 @@ fn some(name: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
+mod curl;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
