@@ -22,10 +22,10 @@ async fn every_request_says_whole_uri_and_who_we_are() {
     }
     let ledger = proxy.ledger();
     assert_eq!(ledger.uses(), [2]);
-    assert_eq!(ledger.targets(), ["http://API.example.:8080/v1/chat?x=1", "http://API.example.:8080/"]);
+    assert_eq!(ledger.targets(), ["http://api.example:8080/v1/chat?x=1", "http://api.example:8080/"]);
     for request in ledger.requests {
         assert_eq!(request.header("proxy-authorization"), Some("Basic dXNlcjpwYXNz".to_owned()));
-        assert_eq!(request.header("host"), Some("API.example.:8080".to_owned()));
+        assert_eq!(request.header("host"), Some("api.example:8080".to_owned()));
     }
 }
 
@@ -63,7 +63,12 @@ async fn a_refusal_to_forward_is_an_error_with_the_proxys_status() {
     let record = Record::new();
     let call = Call { record: record.clone(), ..Call::default() };
     let error = client.call(get("http://api.example/"), call).await.unwrap_err();
-    assert_says(&error, Stage::Proxy, Kind::Unavailable, &["answered 407", "takes Basic", "http_proxy=http://USER:PASSWORD@"]);
+    assert_says(
+        &error,
+        Stage::Proxy,
+        Kind::Unavailable,
+        &["answered 407", "takes Basic", "http_proxy=http://USER:PASSWORD@"],
+    );
     assert!(!error.request_sent());
     let via = record.timings().unwrap().via.unwrap();
     assert_eq!((via.proxy, via.status, via.schemes), (proxy.url(""), Some(407), vec!["Basic".to_owned()]));
@@ -74,9 +79,8 @@ async fn a_refusal_to_forward_is_an_error_with_the_proxys_status() {
 #[tokio::test]
 async fn a_secret_passes_a_proxy_in_the_clear_only_where_it_may() {
     let proxy = hello().await;
-    let policy = |more: &str| {
-        format!("[credentials.corp]\nenv = \"CORP_KEY\"\nurls = [\"http://api.example\"]\n{more}\n")
-    };
+    let policy =
+        |more: &str| format!("[credentials.corp]\nenv = \"CORP_KEY\"\nurls = [\"http://api.example\"]\n{more}\n");
     let client = |more: &str| {
         let client = Client::under(&policy(more)).destination("http://api.example").variable("CORP_KEY", SECRET);
         client.variable("http_proxy", &proxy.url("")).build()

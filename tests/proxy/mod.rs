@@ -37,7 +37,9 @@ async fn a_proxy_that_cannot_be_used_fails_closed() {
     let policy = "[proxy]\ntimeout = \"300ms\"\n";
     let (plain, (secret, _)) = (hello().await, secure(policy).await);
     for scheme in ["", "http://", "https://", "socks5://", "socks5h://"] {
-        for (port, what) in [(closed, "refused"), (silent.port(), "silent"), (hasty.port(), "closes"), (garbage.port(), "garbage")] {
+        for (port, what) in
+            [(closed, "refused"), (silent.port(), "silent"), (hasty.port(), "closes"), (garbage.port(), "garbage")]
+        {
             for (origin, variable) in [(&plain, "http_proxy"), (&plain, "ALL_PROXY"), (&secret, "HTTPS_PROXY")] {
                 let forwarded = origin.url("").starts_with("http:") && ["", "http://"].contains(&scheme);
                 if forwarded && what != "refused" {

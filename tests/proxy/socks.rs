@@ -29,7 +29,10 @@ async fn microsocks_lets_through_whom_it_knows() {
     for scheme in ["socks5", "socks5h"] {
         for (login, words) in [
             (format!("{USER}:{SECRET}@"), &[][..]),
-            (format!("{USER}:no@"), &["did not accept the user and the password", "of `HTTPS_PROXY` is not the proxy's"]),
+            (
+                format!("{USER}:no@"),
+                &["did not accept the user and the password", "of `HTTPS_PROXY` is not the proxy's"],
+            ),
             (String::new(), &["wants a user and a password", "HTTPS_PROXY=socks5", "://USER:PASSWORD@127.0.0.1:"]),
         ] {
             let (origin, client) = secure("").await;

@@ -31,12 +31,7 @@ impl Daemon {
     ///
     /// # Panics
     /// If it does not start, or is missing though servers are required.
-    pub async fn start(
-        name: &'static str,
-        package: &str,
-        arguments: &[&str],
-        files: &[(&str, &str)],
-    ) -> Option<Self> {
+    pub async fn start(name: &'static str, package: &str, arguments: &[&str], files: &[(&str, &str)]) -> Option<Self> {
         let Some(binary) = find(name) else {
             missing(&format!("{name} is not installed ({package})"));
             return None;

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use seaway_session::{Stage, Timings};
+use seaway_session::{Stage, Timings, Via};
 
 use crate::runtime::CallRecord;
 
@@ -43,7 +43,8 @@ fn exchange(out: &mut String, timings: &Timings, queued: Duration) {
         (false, Some(_)) => "new connection",
         (false, None) => "no connection",
     };
-    let _ = writeln!(out, "timings: {origin}  {status}  {connection}  {} bytes", timings.received);
+    let via = timings.via.as_ref().map_or_else(String::new, via);
+    let _ = writeln!(out, "timings: {origin}  {status}  {connection}{via}  {} bytes", timings.received);
     for Bar { name, start, end } in bars {
         let from = column(start, total);
         // Something that happened shows, however short it was.
@@ -52,6 +53,13 @@ fn exchange(out: &mut String, timings: &Timings, queued: Duration) {
         let _ = writeln!(out, "  {name:<10} {:>9}  {}{bar}", milliseconds(end.saturating_sub(start)), " ".repeat(from));
     }
     let _ = writeln!(out, "  {:<10} {:>9}", "total", milliseconds(total));
+}
+
+/// `  via http://proxy.corp.example:3128 (status 200)`.
+fn via(via: &Via) -> String {
+    let Via { proxy, status, schemes: _ } = via;
+    let status = status.map_or_else(String::new, |status| format!(" (status {status})"));
+    format!("  via {proxy}{status}")
 }
 
 /// The stages as a person thinks of them. The session counts connecting as part of the wait for a connection; here the
@@ -98,6 +106,14 @@ mod tests {
         assert_eq!(column(Duration::from_millis(50), total), WIDTH / 2);
         assert_eq!(column(total, total), WIDTH);
         assert_eq!(column(Duration::ZERO, Duration::ZERO), 0);
+    }
+
+    #[test]
+    fn a_proxy_is_shown_with_what_it_said() {
+        let proxy = "http://p:3128".to_owned();
+        let said = Via { proxy, status: Some(407), schemes: Vec::new() };
+        assert_eq!(via(&said), "  via http://p:3128 (status 407)");
+        assert_eq!(via(&Via { status: None, ..said }), "  via http://p:3128");
     }
 
     #[test]

@@ -36,9 +36,19 @@ impl Dice {
 }
 
 const NAMES: [&str; 10] = [
-    "api.test", "a.api.test", "b.a.api.test", "xapi.test", "test", "api.tes", "API.Test", "localhost", "xn--bcher-kva.test", "api-test",
+    "api.test",
+    "a.api.test",
+    "b.a.api.test",
+    "xapi.test",
+    "test",
+    "api.tes",
+    "API.Test",
+    "localhost",
+    "xn--bcher-kva.test",
+    "api-test",
 ];
-const ADDRESSES: [&str; 8] = ["10.1.2.3", "10.1.2.4", "10.200.0.1", "11.1.2.3", "192.168.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255"];
+const ADDRESSES: [&str; 8] =
+    ["10.1.2.3", "10.1.2.4", "10.200.0.1", "11.1.2.3", "192.168.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255"];
 const ADDRESSES_6: [&str; 6] = ["::1", "fd12::1", "fd12::2", "fe80::1", "2001:db8:1::1", "2001:db8:2::1"];
 
 fn entry_text(dice: &mut Dice) -> String {
@@ -57,7 +67,9 @@ fn entry_text(dice: &mut Dice) -> String {
         12 => v6.to_owned(),
         13 => format!("[{v6}]"),
         14 => format!("{v6}/{}", dice.below(134)),
-        _ => dice.one(&["", ".", "..", "10/8", "10.1", "a*.test", "api.test:", "[::1", "10.1.2.3/", "/", "*.", "..api.test"]).to_owned(),
+        _ => dice
+            .one(&["", ".", "..", "10/8", "10.1", "a*.test", "api.test:", "[::1", "10.1.2.3/", "/", "*.", "..api.test"])
+            .to_owned(),
     }
 }
 
@@ -132,7 +144,7 @@ fn as_curl_reads(list: &str) -> String {
     }
     let known = |word: &&str| !OURS_ALONE.iter().any(|(_, is)| is(word));
     // Without a length, or with none, a range is its address to curl; to us it is nothing, or all addresses.
-    let word = |word: &str| word.strip_suffix("/0").or(word.strip_suffix('/')).unwrap_or(word).to_owned();
+    let word = |word: &str| word.strip_suffix("/0").or_else(|| word.strip_suffix('/')).unwrap_or(word).to_owned();
     words(list).filter(known).map(word).collect::<Vec<_>>().join(",")
 }
 
@@ -151,7 +163,8 @@ fn a_list_is_read_as_curl_reads_it() {
         };
         for (Case { list, host }, curl) in cases.iter().zip(found) {
             let origin = Origin::parse(&format!("http://{host}")).unwrap();
-            let (ours, alike) = (Bypass::parse(list).covers(&origin), Bypass::parse(&as_curl_reads(list)).covers(&origin));
+            let (ours, alike) =
+                (Bypass::parse(list).covers(&origin), Bypass::parse(&as_curl_reads(list)).covers(&origin));
             assert_eq!(alike, curl, "{list:?} {host}");
             assert!(ours || !alike || list.contains('/'), "{list:?} {host}: less than curl's");
             directly += usize::from(curl);
