@@ -3,6 +3,7 @@
 mod tunnel;
 mod forward;
 mod socks;
+mod limit;
 
 use seaway_session::{Kind, Stage};
 use seaway_tests::answer::Answer;

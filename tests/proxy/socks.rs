@@ -2,8 +2,10 @@
 
 use seaway_session::{Kind, Stage};
 use seaway_tests::client::Client;
+use seaway_tests::daemon::missing;
 use seaway_tests::error::{SECRET, assert_says};
-use seaway_tests::proxies::{USER, dante, microsocks};
+use seaway_tests::kernel;
+use seaway_tests::proxies::{USER, dante, microsocks, microsocks_at};
 
 use super::{hello, secure};
 
@@ -84,4 +86,43 @@ async fn a_destination_that_the_proxy_cannot_reach_is_told() {
         assert_says(&error, Stage::Proxy, Kind::Unavailable, &["could not reach the destination: Connection refused"]);
         client.settles(0, 0).await;
     }
+}
+
+/// X12: an address that the proxy cannot reach is not the last word where there is another, nor one socket too many.
+#[tokio::test]
+async fn the_next_address_is_tried_where_the_proxy_cannot_reach_one() {
+    let Some(dante) = dante().await else { return };
+    let origin = hello().await;
+    let url = format!("http://two.example:{}/", origin.port());
+    let policy =
+        "[pool]\nlimit = 1\n[dns]\nhosts = { \"two.example\" = [\"127.0.0.9\", \"127.0.0.8\", \"127.0.0.1\"] }\n";
+    let client = Client::under(policy).destination(&url);
+    let client = client.variable("all_proxy", &format!("socks5://127.0.0.1:{}", dante.port())).build();
+    assert_eq!(client.get(&url).await.unwrap().body, "hello");
+    client.settles(1, 1).await;
+    assert_eq!(kernel::sockets_to(dante.port()), 1);
+}
+
+/// X12: a proxy at an IPv6 address, and an origin at one.
+#[tokio::test]
+async fn a_proxy_may_have_an_ipv6_address() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return missing("this machine has no IPv6");
+    }
+    let Some(microsocks) = microsocks_at("::1", SECRET).await else { return };
+    let (plain, (secret, client)) = (hello().await, secure("").await);
+    for scheme in ["socks5", "socks5h"] {
+        let proxy = format!("{scheme}://{USER}:{SECRET}@[::1]:{}", microsocks.port());
+        let client = Client::under("").to(&plain).variable("all_proxy", &proxy).build();
+        assert_eq!(client.get(&plain.url("/")).await.unwrap().body, "hello");
+    }
+    let client =
+        client.variable("all_proxy", &format!("socks5h://{USER}:{SECRET}@[::1]:{}", microsocks.port())).build();
+    assert_eq!(client.get(&secret.url("/")).await.unwrap().body, "hello");
+    // Nobody listens there: it is the proxy that says so, of an address that it could read.
+    let url = format!("http://[::1]:{}/", plain.port());
+    let client = Client::under("").destination(&url);
+    let client = client.variable("all_proxy", &format!("socks5://{USER}:{SECRET}@[::1]:{}", microsocks.port())).build();
+    let error = client.get(&url).await.unwrap_err();
+    assert_says(&error, Stage::Proxy, Kind::Unavailable, &["could not reach the destination: Connection refused"]);
 }

@@ -136,6 +136,52 @@ async fn tls_runs_within_tls() {
     assert_says(&error, Stage::Proxy, Kind::Certificate, &["proxy.ca = ["]);
 }
 
+/// Who vouches for a proxy is read again when it changes, as is all that is in files.
+#[tokio::test]
+async fn the_roots_of_a_tls_proxy_are_read_again() {
+    let (proxies, strangers) = (Authority::new("Proxy CA"), Authority::new("Another CA"));
+    let leaf = proxies.leaf(&["localhost"]);
+    let Some(squid) = Squid::start(Ways { leaf: Some(&leaf), ..Ways::default() }).await else { return };
+    let (origin, client) = secure("[proxy]\nca = [\"proxy-ca.pem\"]\n").await;
+    let client = client.file("proxy-ca.pem", strangers.pem());
+    let client = client.variable("HTTPS_PROXY", &format!("https://localhost:{}", squid.tls_port())).build();
+    assert_eq!(client.get(&origin.url("/")).await.unwrap_err().kind(), Kind::Certificate);
+    client.folder().write("proxy-ca.pem", proxies.pem());
+    let reply = loop {
+        match client.get(&origin.url("/")).await {
+            Ok(reply) => break reply,
+            Err(error) => assert_eq!(error.kind(), Kind::Certificate),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(reply.body, "hello");
+}
+
+/// A swap keeps the tunnels that the new policy would open just so, and lends none that it would not.
+#[tokio::test]
+async fn a_swap_keeps_tunnels_of_the_same_proxy_only() {
+    let Some(squid) = Squid::start(Ways::default()).await else { return };
+    let Some(other) = Squid::start(Ways::default()).await else { return };
+    let policy = |squid: &Squid, more: &str| {
+        format!("{more}\n[proxy]\nmode = \"explicit\"\nall = \"http://127.0.0.1:{}\"\n", squid.port())
+    };
+    let tls = "[tls]\nroots = \"none\"\nca = [\"ca.pem\"]\n";
+    let (origin, client) = secure(&policy(&squid, "")).await;
+    let client = client.build();
+    assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
+    client.swap(&(policy(&squid, "total = \"99s\"") + tls)).unwrap();
+    assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
+    assert_eq!(origin.ledger().accepted, 1);
+    client.swap(&(policy(&other, "") + tls)).unwrap();
+    client.settles(0, 0).await;
+    assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
+    assert_eq!(origin.ledger().accepted, 2);
+    client.swap(&("[proxy]\nmode = \"off\"\n".to_owned() + tls)).unwrap();
+    client.settles(0, 0).await;
+    drop((squid, other));
+    assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
+}
+
 /// X2: our certificate is for origins. A proxy that asks for one gets none.
 #[tokio::test]
 async fn a_proxy_is_shown_no_certificate_of_ours() {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -60,7 +60,9 @@ impl Daemon {
         eventually(&format!("{name} listens"), || {
             let ended = process.try_wait().ok().flatten();
             assert!(ended.is_none(), "{name} ended: {}", said());
-            TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok()
+            // One that speaks IPv6 only is there, too.
+            let answers = |address: IpAddr| TcpStream::connect((address, *port)).is_ok();
+            answers(Ipv4Addr::LOCALHOST.into()) || answers(Ipv6Addr::LOCALHOST.into())
         })
         .await;
     }

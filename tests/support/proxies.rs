@@ -109,7 +109,15 @@ pub async fn dante() -> Option<Daemon> {
 /// # Panics
 /// As [`Daemon::start`].
 pub async fn microsocks(password: &str) -> Option<Daemon> {
-    let arguments = ["-i", "127.0.0.1", "-p", "$PORT", "-u", USER, "-P", password];
+    microsocks_at("127.0.0.1", password).await
+}
+
+/// The same, at another address of this machine.
+///
+/// # Panics
+/// As [`Daemon::start`].
+pub async fn microsocks_at(address: &str, password: &str) -> Option<Daemon> {
+    let arguments = ["-i", address, "-p", "$PORT", "-u", USER, "-P", password];
     Daemon::start("microsocks", "apt-get install microsocks", &arguments, &[]).await
 }
 

@@ -285,8 +285,18 @@ impl Shape {
             body,
         } = policy;
         // The proxy that applies to an origin is a part of the route itself.
-        let proxy::Settings { mode: _, http: _, https: _, all: _, no_proxy: _, auth: _, headers: _, ca: _, timeout: _ } =
-            proxy;
+        let proxy::Settings {
+            mode: _,
+            http: _,
+            https: _,
+            all: _,
+            no_proxy: _,
+            auth: _,
+            headers: _,
+            ca: _,
+            timeout: _,
+            limit: _,
+        } = proxy;
         let wire::Settings { timeout: _, max_headers, max_header_bytes } = wire;
         // Belongs to an exchange.
         let body::Settings { timeout: _, max_request: _, max_response: _ } = body;

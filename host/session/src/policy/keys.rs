@@ -238,6 +238,11 @@ pub(super) const KEYS: &[Key] = &[
         "The longest that a proxy may take to open a tunnel once it is connected.",
     ),
     key(
+        "proxy.limit",
+        Of(|p| p.proxy.limit.to_string()),
+        "Open connections to one proxy, beside the limits of [pool]. 0 is no limit.",
+    ),
+    key(
         "tls.roots",
         Of(|p| quoted(roots(p.tls.roots))),
         "Whom to believe: platform (the system's store, SSL_CERT_FILE and SSL_CERT_DIR), webpki (Mozilla's, of the day that this program was built) or none (only `ca`).",
@@ -314,7 +319,6 @@ const LATER: &[&str] = &[
     "dns.servers",
     "dns.ttl_min",
     "dns.ttl_max",
-    "proxy.limit",
     "tls.alpn",
     "wire.http",
     "wire.h2",

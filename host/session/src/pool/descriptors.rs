@@ -3,12 +3,13 @@
 //! Asked once, when a policy is built. A limit beyond it would end in EMFILE, in the pool or, worse, elsewhere in the
 //! process; so it is clamped, and the operator is told.
 
-use super::Settings;
 use super::state::Limits;
+use crate::policy::Policy;
 use crate::policy::units::Share;
 
-/// The bounds of `settings`, as far as the process has descriptors for them.
-pub(super) fn limits(settings: &Settings) -> Limits {
+/// The bounds of a policy, as far as the process has descriptors for them.
+pub(super) fn limits(policy: &Policy) -> Limits {
+    let Policy { pool: settings, proxy, .. } = policy;
     let descriptors = descriptors();
     let total = clamp(settings.limit, settings.descriptors, descriptors);
     if let Some(descriptors) = descriptors.filter(|_| total != settings.limit) {
@@ -18,7 +19,8 @@ pub(super) fn limits(settings: &Settings) -> Limits {
              that this process may open; raise that with `ulimit -n`, or write a smaller `pool.limit`"
         );
     }
-    Limits { total, per_host: settings.limit_per_host, waiters: settings.max_waiters }
+    let (per_host, per_proxy) = (settings.limit_per_host, proxy.limit);
+    Limits { total, per_host, per_proxy, waiters: settings.max_waiters }
 }
 
 /// `limit`, or the share of the descriptors where that is less; 0 is no limit.

@@ -29,10 +29,10 @@ use crate::monitor::{Counters, Exchange, Figures, Record, Timings};
 use crate::policy::units::{Period, Share, Timeout};
 use crate::route::{HostPort, Route};
 use crate::stage::Stage;
-use crate::{Snapshot, wire};
+use crate::{Snapshot, proxy, wire};
 use life::Life;
 pub(crate) use state::SlotId;
-use state::{Counts, State};
+use state::{Counts, Limits, State};
 pub(crate) use token::{Lease, Reset, Slot};
 use wait::Waiter;
 
@@ -93,10 +93,29 @@ const LOOK: Duration = Duration::from_secs(1);
 type Machine = State<Arc<Route>, Box<Connection>, Arc<Waiter>>;
 type Actions = state::Actions<Arc<Route>, Box<Connection>, Arc<Waiter>>;
 
+/// Sockets that are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Group {
+    /// To one host and port, whoever stands between.
+    Host(HostPort),
+    /// To one proxy, whatever lies behind it and whoever we are to it.
+    Proxy(proxy::Server),
+}
+
+impl state::Group for Group {
+    fn limit(&self, limits: &Limits) -> usize {
+        match self {
+            Self::Host(_) => limits.per_host,
+            Self::Proxy(_) => limits.per_proxy,
+        }
+    }
+}
+
 impl state::Route for Arc<Route> {
-    type Host = HostPort;
-    fn host(&self) -> HostPort {
-        self.origin().host_port()
+    type Group = Group;
+    fn groups(&self) -> impl Iterator<Item = Group> {
+        let proxy = self.proxy().map(|proxy| Group::Proxy(proxy.server().clone()));
+        [Group::Host(self.origin().host_port())].into_iter().chain(proxy)
     }
 }
 
@@ -150,7 +169,7 @@ impl Pool {
     pub(crate) fn new(snapshot: Arc<Snapshot>, counters: Arc<Counters>) -> Self {
         let (alive, watched) = watch::channel(());
         let inner = Inner {
-            machine: State::new(descriptors::limits(&snapshot.policy.pool)),
+            machine: State::new(descriptors::limits(&snapshot.policy)),
             snapshot,
             reaps: None,
             reaper_runs: false,
@@ -213,7 +232,7 @@ impl Pool {
     pub(crate) fn swap(&self, snapshot: Arc<Snapshot>) {
         self.shared.change(|inner, actions| {
             inner.machine.retain_idle(|connection| connection.kept_by(&snapshot), actions);
-            inner.machine.set_limits(descriptors::limits(&snapshot.policy.pool), actions);
+            inner.machine.set_limits(descriptors::limits(&snapshot.policy), actions);
             inner.snapshot = snapshot;
         });
     }

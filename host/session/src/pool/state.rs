@@ -3,22 +3,32 @@
 //! [`super::Pool`] holds it behind one mutex, tells it what happened, and does what it answers: a list of [`Actions`].
 //! It keeps these promises at every step, whatever comes in whatever order:
 //!
-//! - open sockets (connecting, active, idle and closing) never exceed `limit`, nor those of one host `limit_per_host`,
-//!   and where a limit is lowered they sink to it: idle ones at once, the others as their exchanges end;
-//! - requests are served first come, first served, over all routes; one is passed over only while its own host is full;
+//! - open sockets (connecting, active, idle and closing) never exceed `limit`, nor those of one host `limit_per_host`, nor
+//!   those to one proxy `proxy.limit`, and where a limit is lowered they sink to it: idle ones at once, the others as their
+//!   exchanges end;
+//! - requests are served first come, first served, over all routes; one is passed over only while its own host, or its
+//!   own proxy, is full;
 //! - a free or freed connection goes straight to the waiter that it serves, so that no newcomer can take it;
 //! - while a request waits for room, an idle connection of another route makes it, the oldest first.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::Debug;
 use std::hash::Hash;
 
+use books::Books;
 use tokio::time::Instant;
 
-/// What a route is to the pool: its identity, and the host and port whose sockets are counted together.
+/// What a route is to the pool: its identity, and the groups that its sockets are counted in.
 pub(crate) trait Route: Clone + Eq + Hash {
-    /// The host and port that `limit_per_host` counts by.
-    type Host: Clone + Eq + Hash;
-    fn host(&self) -> Self::Host;
+    type Group: Group;
+    /// One for its host and port; and one for its proxy, where it has one.
+    fn groups(&self) -> impl Iterator<Item = Self::Group>;
+}
+
+/// Sockets that are counted together.
+pub(crate) trait Group: Clone + Debug + Eq + Hash {
+    /// How many of them may be open; 0 is no limit.
+    fn limit(&self, limits: &Limits) -> usize;
 }
 
 /// The number of an open socket.
@@ -34,6 +44,7 @@ pub(crate) struct WaiterId(u64);
 pub(crate) struct Limits {
     pub(crate) total: usize,
     pub(crate) per_host: usize,
+    pub(crate) per_proxy: usize,
     pub(crate) waiters: usize,
 }
 
@@ -78,27 +89,12 @@ struct Lane<C, W> {
 /// Looked up twice an exchange, by a key with many fields; foldhash is seeded, as the standard hasher is, and faster.
 type Lanes<R, C, W> = HashMap<R, Lane<C, W>, foldhash::fast::RandomState>;
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Host {
-    open: usize,
-    /// Of these, how many are on their way out: room that is promised.
-    closing: usize,
-}
-
-#[derive(Debug)]
-struct Socket<R> {
-    route: R,
-    closing: bool,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct State<R: Route, C, W> {
     limits: Limits,
     lanes: Lanes<R, C, W>,
-    hosts: HashMap<R::Host, Host>,
-    sockets: HashMap<SlotId, Socket<R>>,
-    closing: usize,
+    books: Books<R>,
     idle: usize,
     waiting: usize,
     evicted: u64,
@@ -119,12 +115,12 @@ pub(crate) struct Counts {
 }
 
 /// The bound that a waiter waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Full<G> {
     /// Sockets of all routes together.
     Total,
-    /// Sockets of the waiter's host, so many of which are open.
-    Host { open: usize },
+    /// Sockets of one group of the waiter's, so many of which are open.
+    Group { group: G, open: usize },
 }
 
 /// What [`State::enqueue`] made of a request.
@@ -141,9 +137,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         Self {
             limits,
             lanes: Lanes::default(),
-            hosts: HashMap::new(),
-            sockets: HashMap::new(),
-            closing: 0,
+            books: Books::default(),
             idle: 0,
             waiting: 0,
             evicted: 0,
@@ -162,7 +156,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
                 found = Some(idle.connection);
                 break;
             }
-            mark_closing(&mut self.sockets, &mut self.hosts, &mut self.closing, idle.slot);
+            self.books.mark_closing(idle.slot);
             actions.close.push(idle.connection);
         }
         // The lane stays while its connection is out: it comes back soon, and a map entry costs more than its place.
@@ -193,15 +187,14 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
     }
 
     /// The bound that keeps a waiter waiting; absent while a connection is being opened for it, and once it has one.
-    pub(crate) fn blocked(&self, route: &R, id: WaiterId) -> Option<Full> {
+    pub(crate) fn blocked(&self, route: &R, id: WaiterId) -> Option<Full<R::Group>> {
         let lane = self.lanes.get(route)?;
         let first_hungry = *lane.waiters.keys().nth(lane.connecting)?;
         if id < first_hungry || !lane.waiters.contains_key(&id) {
             return None;
         }
-        let open = self.hosts.get(&route.host()).map_or(0, |counts| counts.open);
-        let host_full = self.limits.per_host > 0 && open >= self.limits.per_host;
-        Some(if host_full { Full::Host { open } } else { Full::Total })
+        let full = self.books.full_groups(route, &self.limits).next();
+        Some(full.map_or(Full::Total, |group| Full::Group { open: self.books.of(&group).open, group }))
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -242,7 +235,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         actions: &mut Actions<R, C, W>,
     ) {
         // Its socket may have closed before the answer was read to its end: an answer without a length ends so.
-        if !self.sockets.contains_key(&slot) {
+        if !self.books.holds(slot) {
             actions.close.push(connection);
             return self.pump(actions);
         }
@@ -262,26 +255,19 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         let order = self.number();
         self.lane(route).idle.push_back(Idle { connection, slot, order, expires });
         self.idle += 1;
+        // Who waits for room in two groups may need it, together with another idle one.
+        self.pump(actions);
     }
 
     /// A connection is not to be used again; its socket closes soon.
     pub(crate) fn discard(&mut self, slot: SlotId, connection: C, actions: &mut Actions<R, C, W>) {
-        mark_closing(&mut self.sockets, &mut self.hosts, &mut self.closing, slot);
+        self.books.mark_closing(slot);
         actions.close.push(connection);
     }
 
     /// A socket has closed: its room goes to who waits for it.
     pub(crate) fn closed(&mut self, slot: SlotId, actions: &mut Actions<R, C, W>) {
-        let Some(Socket { route, closing }) = self.sockets.remove(&slot) else { return };
-        self.closing -= usize::from(closing);
-        let host = route.host();
-        if let Some(counts) = self.hosts.get_mut(&host) {
-            counts.open -= 1;
-            counts.closing -= usize::from(closing);
-            if counts.open == 0 {
-                self.hosts.remove(&host);
-            }
-        }
+        let Some(route) = self.books.close(slot) else { return };
         // The peer may have closed it while it was idle.
         if let Some(lane) = self.lanes.get_mut(&route)
             && let Some(index) = lane.idle.iter().position(|idle| idle.slot == slot)
@@ -295,18 +281,18 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
 
     /// One more socket for a connection that is being opened (racing addresses), if there is room that nobody waits for.
     pub(crate) fn extra(&mut self, route: &R) -> Option<SlotId> {
-        (self.hungry() == 0 && self.has_room(&route.host())).then(|| self.open_socket(route))
+        (self.hungry() == 0 && self.has_room(route)).then(|| self.open_socket(route))
     }
 
     /// Closes what has been idle too long; the moment that the next one expires.
     pub(crate) fn expire(&mut self, now: Instant, actions: &mut Actions<R, C, W>) -> Option<Instant> {
-        let Self { lanes, sockets, hosts, closing, idle, .. } = self;
+        let Self { lanes, books, idle, .. } = self;
         let mut next: Option<Instant> = None;
         lanes.retain(|_, lane| {
             let (kept, old): (VecDeque<_>, VecDeque<_>) = lane.idle.drain(..).partition(|idle| idle.expires > now);
             for gone in old {
                 *idle -= 1;
-                mark_closing(sockets, hosts, closing, gone.slot);
+                books.mark_closing(gone.slot);
                 actions.close.push(gone.connection);
             }
             next = kept.iter().map(|idle| idle.expires).chain(next).min();
@@ -322,7 +308,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        Counts { open: self.sockets.len(), idle: self.idle, waiting: self.waiting, evicted: self.evicted }
+        Counts { open: self.books.all().open, idle: self.idle, waiting: self.waiting, evicted: self.evicted }
     }
 
     /// Opens connections for as many waiters as there is room for, in order of arrival, and makes room for the others.
@@ -331,30 +317,37 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
             return;
         }
         let mut promised = 0;
-        let mut promised_hosts: HashMap<R::Host, usize> = HashMap::new();
-        // How far each lane has been looked at in this round; a lane whose host is full is done.
+        let mut promised_of: HashMap<R::Group, usize> = HashMap::new();
+        // How far each lane has been looked at in this round; a lane of which a group is full is done.
         let mut seen: HashMap<R, usize> = HashMap::new();
         while let Some((route, waiter)) = self.next_hungry(&seen) {
-            let host = route.host();
-            let counts = self.hosts.get(&host).copied().unwrap_or_default();
-            let host_promised = promised_hosts.get(&host).copied().unwrap_or(0);
-            let host_has_room = self.limits.per_host == 0 || counts.open < self.limits.per_host;
-            if !host_has_room && counts.closing <= host_promised && !self.evict(Some(&host), actions) {
-                seen.insert(route, usize::MAX);
-                continue;
-            }
-            let has_room = self.limits.total == 0 || self.sockets.len() < self.limits.total;
-            if host_has_room && has_room {
+            if self.has_room(&route) {
                 let slot = self.open_socket(&route);
                 self.lane(&route).connecting += 1;
                 actions.open.push((route, slot, waiter));
                 continue;
             }
-            if self.closing <= promised && !self.evict(None, actions) {
+            let full: Vec<R::Group> = self.books.full_groups(&route, &self.limits).collect();
+            // True if whatever room is on its way in the group is somebody's already.
+            let all_promised =
+                |state: &Self, group| state.books.of(group).closing <= promised_of.get(group).copied().unwrap_or(0);
+            // Nothing is closed for who would have to wait all the same.
+            if full.iter().any(|group| all_promised(self, group) && !self.has_idle(group)) {
+                seen.insert(route, usize::MAX);
+                continue;
+            }
+            for group in &full {
+                if all_promised(self, group) {
+                    self.evict(Some(group), actions);
+                }
+            }
+            if self.books.all().closing <= promised && !self.evict(None, actions) {
                 return;
             }
             promised += 1;
-            *promised_hosts.entry(host).or_default() += 1;
+            for group in route.groups() {
+                *promised_of.entry(group).or_default() += 1;
+            }
             *seen.entry(route).or_default() += 1;
         }
     }
@@ -378,39 +371,38 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
 
     /// True if a request of another route came before `first`, and the room of this connection is what it waits for.
     fn overtaken(&self, route: &R, first: Option<WaiterId>) -> bool {
-        let full = self.limits.total > 0 && self.sockets.len() >= self.limits.total;
-        let host = route.host();
-        let host_counts = self.hosts.get(&host).copied().unwrap_or_default();
-        let host_full = self.limits.per_host > 0 && host_counts.open >= self.limits.per_host;
-        if !full && !host_full {
+        let all_full = self.books.is_full(&self.limits);
+        let full: Vec<R::Group> = self.books.full_groups(route, &self.limits).collect();
+        if !all_full && full.is_empty() {
             return false;
         }
         // Room that is already on its way serves the first of those who wait.
+        let on_its_way = full.iter().map(|group| self.books.of(group).closing).min();
+        let on_its_way = on_its_way.unwrap_or(self.books.all().closing);
         let earlier = self
             .lanes
             .iter()
             .filter(|(other, _)| *other != route)
             .filter(|(other, _)| {
-                let same_host = other.host() == host;
-                let counts = self.hosts.get(&other.host()).copied().unwrap_or_default();
-                let room = self.limits.per_host == 0 || counts.open < self.limits.per_host;
-                if same_host { true } else { full && room }
+                // All that keeps it waiting must be what this connection would make room in.
+                let mut missing = self.books.full_groups(other, &self.limits).peekable();
+                (all_full || missing.peek().is_some()) && missing.all(|group| full.contains(&group))
             })
             .flat_map(|(_, lane)| lane.waiters.keys().skip(lane.connecting))
             .filter(|id| first.is_none_or(|first| **id < first))
             .count();
-        earlier > if host_full { host_counts.closing } else { self.closing }
+        earlier > on_its_way
     }
 
-    /// Closes the oldest idle connection, of one host or of all.
-    fn evict(&mut self, host: Option<&R::Host>, actions: &mut Actions<R, C, W>) -> bool {
+    /// Closes the oldest idle connection, of one group or of all.
+    fn evict(&mut self, group: Option<&R::Group>, actions: &mut Actions<R, C, W>) -> bool {
         if self.idle == 0 {
             return false;
         }
         let oldest = self
             .lanes
             .iter_mut()
-            .filter(|(route, _)| host.is_none_or(|host| route.host() == *host))
+            .filter(|(route, _)| group.is_none_or(|group| route.groups().any(|other| other == *group)))
             .filter(|(_, lane)| !lane.idle.is_empty())
             .min_by_key(|(_, lane)| lane.idle.front().map(|idle| idle.order));
         let Some((route, idle)) = oldest.and_then(|(route, lane)| Some((route.clone(), lane.idle.pop_front()?))) else {
@@ -423,16 +415,18 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         true
     }
 
-    fn has_room(&self, host: &R::Host) -> bool {
-        let Limits { total, per_host, .. } = self.limits;
-        let open = self.hosts.get(host).map_or(0, |counts| counts.open);
-        (total == 0 || self.sockets.len() < total) && (per_host == 0 || open < per_host)
+    fn has_idle(&self, group: &R::Group) -> bool {
+        let mut idle = self.lanes.iter().filter(|(_, lane)| !lane.idle.is_empty());
+        idle.any(|(route, _)| route.groups().any(|other| other == *group))
+    }
+
+    fn has_room(&self, route: &R) -> bool {
+        !self.books.is_full(&self.limits) && self.books.full_groups(route, &self.limits).next().is_none()
     }
 
     fn open_socket(&mut self, route: &R) -> SlotId {
         let slot = SlotId(self.number());
-        self.hosts.entry(route.host()).or_default().open += 1;
-        self.sockets.insert(slot, Socket { route: route.clone(), closing: false });
+        self.books.open(slot, route);
         slot
     }
 
@@ -457,21 +451,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
     }
 }
 
-/// Books a socket as on its way out, once.
-fn mark_closing<R: Route>(
-    sockets: &mut HashMap<SlotId, Socket<R>>,
-    hosts: &mut HashMap<R::Host, Host>,
-    closing: &mut usize,
-    slot: SlotId,
-) {
-    let Some(socket) = sockets.get_mut(&slot).filter(|socket| !socket.closing) else { return };
-    socket.closing = true;
-    *closing += 1;
-    if let Some(counts) = hosts.get_mut(&socket.route.host()) {
-        counts.closing += 1;
-    }
-}
-
+mod books;
 mod swap;
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,15 @@
 //! A wait is for room. Once a connection is being opened for a request, the deadlines of dns, tcp, proxy and tls bound
 //! what remains, and `pool.timeout` does not: the state machine knows which of the two it is.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::state::{Counts, Full, Limits, Place, WaiterId};
-use super::{Connection, Settings, Shared, ended};
+use super::state::{Counts, Full, Group as _, Limits, Place, WaiterId};
+use super::{Connection, Group, Settings, Shared, ended};
 use crate::Snapshot;
 use crate::error::{Error, Kind};
 use crate::monitor::Timings;
@@ -122,7 +123,7 @@ impl Waiting<'_> {
         }
     }
 
-    fn describe(&self, full: Full, limits: Limits, counts: Counts, settings: &Settings) -> String {
+    fn describe(&self, full: Full<Group>, limits: Limits, counts: Counts, settings: &Settings) -> String {
         let Counts { open, idle, waiting, evicted: _ } = counts;
         match full {
             Full::Total => {
@@ -133,9 +134,13 @@ impl Waiting<'_> {
                 let limit = limits.total;
                 format!("`pool.limit` of {limit}{clamped} is full: {open} open, {idle} of them idle, {waiting} waiting")
             }
-            Full::Host { open } => {
-                let (limit, place) = (limits.per_host, self.route.origin().host_port());
-                format!("`pool.limit_per_host` of {limit} is full: {open} open to {place}, {waiting} waiting in all")
+            Full::Group { group, open } => {
+                let limit = group.limit(&limits);
+                let (key, place): (_, &dyn fmt::Display) = match &group {
+                    Group::Host(place) => ("pool.limit_per_host", place),
+                    Group::Proxy(proxy) => ("proxy.limit", proxy),
+                };
+                format!("`{key}` of {limit} is full: {open} open to {place}, {waiting} waiting in all")
             }
         }
     }

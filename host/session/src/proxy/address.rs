@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use smol_str::SmolStr;
 use zeroize::Zeroizing;
 
 use super::login::Login;
@@ -23,7 +24,7 @@ pub struct Address {
 pub(crate) struct Server {
     pub(super) scheme: Scheme,
     /// Lower case, an IPv6 address without its brackets.
-    pub(super) host: String,
+    pub(super) host: SmolStr,
     pub(super) port: u16,
 }
 
@@ -93,7 +94,7 @@ impl Address {
             return Err("it has no host, or one that is not a host's name");
         }
         let login = user.map(Login::of_url).transpose()?;
-        Ok(Self { server: Server { scheme, host: host.to_ascii_lowercase(), port }, login })
+        Ok(Self { server: Server { scheme, host: host.to_ascii_lowercase().into(), port }, login })
     }
 }
 

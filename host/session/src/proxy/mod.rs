@@ -23,6 +23,7 @@ use crate::credentials::Source;
 use crate::policy::Error;
 use crate::policy::units::Period;
 pub use address::Address;
+pub(crate) use address::Server;
 pub use bypass::Bypass;
 pub(crate) use choice::Proxies;
 pub use headers::Headers;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub ca: Vec<PathBuf>,
     /// Deadline of the way through a connected proxy: TLS to it, and its answer. Default 10 s.
     pub timeout: Period,
+    /// Open sockets to one proxy, at most, beside the limits of `[pool]`. 0 is no limit, the default.
+    pub limit: usize,
 }
 
 /// Where the proxy comes from.
@@ -80,6 +83,7 @@ impl Default for Settings {
             headers: Headers::default(),
             ca: Vec::new(),
             timeout: Period::seconds(10),
+            limit: 0,
         }
     }
 }

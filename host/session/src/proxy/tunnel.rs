@@ -45,6 +45,11 @@ impl Proxy {
         self.server.port
     }
 
+    /// Where it is and how it is spoken to, whoever we are to it.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// As a record names it, before it has answered.
     pub(crate) fn via(&self) -> Via {
         Via { proxy: self.server.to_string(), status: None, schemes: Vec::new() }

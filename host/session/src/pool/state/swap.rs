@@ -1,6 +1,6 @@
 //! New bounds, and routes that are no more: what a swap of the policy means to the state machine.
 
-use super::{Actions, Limits, Route, State, mark_closing};
+use super::{Actions, Group as _, Limits, Route, State};
 
 impl<R: Route, C, W: Clone> State<R, C, W> {
     /// Puts new bounds in the place of the old ones. What is idle beyond them goes now, what is in use when it comes
@@ -9,15 +9,15 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         self.limits = limits;
         self.lowered = true;
         while self.exceeds_total() && self.evict(None, actions) {}
-        for host in self.hosts.keys().cloned().collect::<Vec<_>>() {
-            while self.exceeds_host(&host) && self.evict(Some(&host), actions) {}
+        for group in self.books.groups().cloned().collect::<Vec<_>>() {
+            while self.exceeds_group(&group) && self.evict(Some(&group), actions) {}
         }
         self.pump(actions);
     }
 
     /// Closes idle connections that `keeps` does not keep.
     pub(crate) fn retain_idle(&mut self, keeps: impl Fn(&C) -> bool, actions: &mut Actions<R, C, W>) {
-        let Self { lanes, sockets, hosts, closing, idle, .. } = self;
+        let Self { lanes, books, idle, .. } = self;
         lanes.retain(|_, lane| {
             for index in (0..lane.idle.len()).rev() {
                 if keeps(&lane.idle[index].connection) {
@@ -25,7 +25,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
                 }
                 if let Some(gone) = lane.idle.remove(index) {
                     *idle -= 1;
-                    mark_closing(sockets, hosts, closing, gone.slot);
+                    books.mark_closing(gone.slot);
                     actions.close.push(gone.connection);
                 }
             }
@@ -35,19 +35,20 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
 
     /// True if a connection of the route is one too many. Asked only while a lowered limit has not been reached.
     pub(super) fn exceeds(&mut self, route: &R) -> bool {
-        let exceeds = self.exceeds_total() || self.exceeds_host(&route.host());
+        let exceeds = self.exceeds_total() || route.groups().any(|group| self.exceeds_group(&group));
         if !exceeds {
-            self.lowered = self.hosts.keys().any(|host| self.exceeds_host(host));
+            self.lowered = self.books.groups().any(|group| self.exceeds_group(group));
         }
         exceeds
     }
 
     fn exceeds_total(&self) -> bool {
-        self.limits.total > 0 && self.sockets.len() - self.closing > self.limits.total
+        let all = self.books.all();
+        self.limits.total > 0 && all.open - all.closing > self.limits.total
     }
 
-    fn exceeds_host(&self, host: &R::Host) -> bool {
-        let open = self.hosts.get(host).map_or(0, |counts| counts.open - counts.closing);
-        self.limits.per_host > 0 && open > self.limits.per_host
+    fn exceeds_group(&self, group: &R::Group) -> bool {
+        let (count, limit) = (self.books.of(group), group.limit(&self.limits));
+        limit > 0 && count.open - count.closing > limit
     }
 }

@@ -8,10 +8,26 @@ use super::*;
 /// Route `(host, variant)`: two variants are two routes of one host.
 type Key = (u8, u8);
 
+/// A host, or the one proxy that leads to variant 1 of every host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Host(u8),
+    Proxy,
+}
+
+impl Group for Kind {
+    fn limit(&self, limits: &Limits) -> usize {
+        match self {
+            Self::Host(_) => limits.per_host,
+            Self::Proxy => limits.per_proxy,
+        }
+    }
+}
+
 impl Route for Key {
-    type Host = u8;
-    fn host(&self) -> u8 {
-        self.0
+    type Group = Kind;
+    fn groups(&self) -> impl Iterator<Item = Kind> {
+        [Kind::Host(self.0)].into_iter().chain((self.1 == 1).then_some(Kind::Proxy))
     }
 }
 
@@ -32,7 +48,7 @@ struct Story {
 
 impl Story {
     fn new(total: usize, per_host: usize) -> Self {
-        let machine = Machine::new(Limits { total, per_host, waiters: 0 });
+        let machine = Machine::new(Limits { total, per_host, per_proxy: 0, waiters: 0 });
         Self {
             machine,
             now: Instant::now(),
@@ -72,9 +88,16 @@ impl Story {
         }
     }
 
+    /// The same, with so many sockets to the proxy.
+    fn behind(per_proxy: usize, total: usize, per_host: usize) -> Self {
+        let mut story = Self::new(total, per_host);
+        story.machine.limits.per_proxy = per_proxy;
+        story
+    }
+
     /// New limits; the total comes back.
     fn swap(&mut self, total: usize, per_host: usize) -> usize {
-        let limits = Limits { total, per_host, waiters: 0 };
+        let limits = Limits { total, per_host, ..self.machine.limits };
         self.step(|machine, actions| machine.set_limits(limits, actions));
         total
     }
@@ -168,6 +191,63 @@ fn a_waiter_is_passed_over_only_while_its_own_host_is_full() {
     assert_eq!(story.handed.pop_front(), Some((2, a)));
 }
 
+/// Routes through the proxy, to three hosts.
+const PA: Key = (1, 1);
+const PB: Key = (2, 1);
+const PC: Key = (3, 1);
+
+#[test]
+fn a_waiter_is_passed_over_only_while_its_own_proxy_is_full() {
+    let mut story = Story::behind(2, 10, 0);
+    let (a, _) = (story.served(PA, 1), story.served(PB, 2));
+    assert!(story.ask(PC, 3).is_err());
+    assert!(story.opened.is_empty());
+    // Who goes directly goes on, though to the same host.
+    story.served(C, 4);
+    assert!(story.ask(PA, 5).is_err());
+    // The one that comes back could serve the later waiter of its own route; it makes room for the earlier one.
+    story.back(PA, a);
+    assert_eq!((story.handed.len(), story.closing.len()), (0, 1));
+    story.close();
+    assert_eq!(story.opened.iter().map(|(route, ..)| *route).collect::<Vec<_>>(), [PC]);
+}
+
+#[test]
+fn the_oldest_idle_connection_through_the_same_proxy_makes_room() {
+    let mut story = Story::behind(2, 10, 0);
+    let (direct, a, b) = (story.served(A, 1), story.served(PA, 2), story.served(PB, 3));
+    story.back(A, direct);
+    story.back(PA, a);
+    story.back(PB, b);
+    assert!(story.ask(PC, 4).is_err());
+    assert_eq!(story.closing, [a]);
+    story.close();
+    assert_eq!((story.opened.len(), story.machine.counts().open), (1, 3));
+}
+
+#[test]
+fn nothing_is_closed_for_who_would_wait_all_the_same() {
+    let mut story = Story::behind(1, 10, 1);
+    let (a, _) = (story.served(A, 1), story.served(PB, 2));
+    story.back(A, a);
+    // Its host is full of an idle connection, its proxy of one that is in use.
+    assert!(story.ask(PA, 3).is_err());
+    assert!(story.closing.is_empty() && story.opened.is_empty());
+}
+
+#[test]
+fn room_in_two_groups_at_once_is_made_when_the_second_comes_back() {
+    let mut story = Story::behind(1, 10, 1);
+    let (a, b) = (story.served(A, 1), story.served(PB, 2));
+    assert!(story.ask(PA, 3).is_err());
+    story.back(PB, b);
+    assert!(story.closing.is_empty());
+    story.back(A, a);
+    assert_eq!(story.closing.len(), 2);
+    story.close();
+    assert_eq!(story.opened.len(), 1);
+}
+
 #[test]
 fn an_idle_connection_of_the_same_host_makes_room_under_its_limit() {
     let mut story = Story::new(10, 1);
@@ -230,10 +310,16 @@ fn a_waiter_is_blocked_by_what_is_full_until_a_connection_is_being_opened_for_it
         (_, Place::Full) => unreachable!("waiters are not bounded here"),
     };
     let all = |story: &Story| [0, 1, 2, 3, 4].map(|index| blocked(story, index));
-    assert_eq!(all(&story), [None, None, Some(Full::Host { open: 2 }), None, Some(Full::Total)]);
+    assert_eq!(
+        all(&story),
+        [None, None, Some(Full::Group { group: Kind::Host(A.0), open: 2 }), None, Some(Full::Total)]
+    );
     // The first two of A are served; the third goes on to wait, until the first comes back.
     story.connect();
-    assert_eq!(all(&story), [None, None, Some(Full::Host { open: 2 }), None, Some(Full::Total)]);
+    assert_eq!(
+        all(&story),
+        [None, None, Some(Full::Group { group: Kind::Host(A.0), open: 2 }), None, Some(Full::Total)]
+    );
     let (_, slot) = story.handed.pop_front().unwrap();
     story.back(A, slot);
     assert_eq!(all(&story), [None, None, None, None, Some(Full::Total)]);
@@ -345,7 +431,7 @@ fn nothing_is_left_of_routes_that_came_and_went() {
     story.step(State::clear);
     story.close();
     assert_eq!(story.machine.counts().open, 0);
-    assert!(story.machine.lanes.is_empty() && story.machine.hosts.is_empty());
+    assert!(story.machine.lanes.is_empty() && story.machine.books.groups().next().is_none());
 }
 
 /// A small generator (xorshift), so that a failure repeats.
@@ -364,9 +450,9 @@ impl Dice {
 fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
     for seed in 1..200 {
         let mut dice = Dice(seed * 0x9E37_79B9);
-        let (mut total, per_host) = (1 + dice.roll(5), dice.roll(4));
+        let (mut total, per_host, per_proxy) = (1 + dice.roll(5), dice.roll(4), dice.roll(4));
         let swaps = seed % 2 == 0;
-        let mut story = Story::new(total, per_host);
+        let mut story = Story::behind(per_proxy, total, per_host);
         let mut held: Vec<(Key, SlotId)> = Vec::new();
         let mut waiting: HashMap<u32, (Key, WaiterId)> = HashMap::new();
         for step in 0..400 {
@@ -427,9 +513,11 @@ fn check(story: &Story, held: &[(Key, SlotId)], total: usize, per_host: usize, s
     // After a limit was lowered, what is on its way out counts no more.
     assert!(open <= total || story.machine.lowered || (swaps && open - story.closing.len() <= total));
     for host in 0..3 {
-        let open = story.machine.hosts.get(&host).map_or(0, |counts| counts.open);
+        let open = story.machine.books.of(&Kind::Host(host)).open;
         assert!(per_host == 0 || open <= per_host);
     }
+    let (open_to_proxy, per_proxy) = (story.machine.books.of(&Kind::Proxy).open, story.machine.limits.per_proxy);
+    assert!(per_proxy == 0 || open_to_proxy <= per_proxy);
     let known: HashSet<_> = held.iter().map(|(_, slot)| *slot).chain(story.closing.iter().copied()).collect();
     assert_eq!(open, known.len() + idle + story.opened.len());
     assert_eq!(waiting, story.machine.lanes.values().map(|lane| lane.waiters.len()).sum::<usize>());
