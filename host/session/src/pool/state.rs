@@ -378,7 +378,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         }
         // Room that is already on its way serves the first of those who wait.
         let on_its_way = full.iter().map(|group| self.books.of(group).closing).min();
-        let on_its_way = on_its_way.unwrap_or(self.books.all().closing);
+        let on_its_way = on_its_way.unwrap_or_else(|| self.books.all().closing);
         let earlier = self
             .lanes
             .iter()
