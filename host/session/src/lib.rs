@@ -41,7 +41,7 @@ use monitor::{Counters, Exchange};
 use policy::units::Period;
 use pool::{Pool, Slot, SlotId};
 use route::Route;
-use snapshot::Snapshot;
+use snapshot::{Scope, Snapshot};
 use stage::Deadline;
 use wire::{FirstByte, Io, Sent};
 
@@ -130,14 +130,14 @@ impl Inner {
     /// The newest policy, with the files of `[tls]` as they are now.
     fn snapshot(&self) -> Arc<Snapshot> {
         let snapshot = self.snapshot.load_full();
-        let Some(tls) = snapshot.tls.renewed() else { return snapshot };
+        let Some(renewed) = snapshot.renewed() else { return snapshot };
         let _one_at_a_time = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = self.snapshot.load_full();
         if newest.generation != snapshot.generation {
             // Another policy came between; it has read the files itself.
             return newest;
         }
-        let renewed = Arc::new(snapshot.with(tls));
+        let renewed = Arc::new(renewed);
         self.obey(Arc::clone(&renewed));
         tracing::info!("the files of [tls] have changed and are in force");
         renewed
@@ -191,7 +191,7 @@ impl Session {
     /// The policy that the next exchange is under.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        Policy::clone(&self.inner.snapshot.load().policy)
+        Policy::clone(&self.inner.snapshot.load().base.policy)
     }
 
     /// Sends one request and returns the head of its answer; the body is read from it. One policy snapshot holds from
@@ -210,11 +210,12 @@ impl Session {
     ) -> Result<http::Response<ResponseBody>, Error> {
         let Inner { pool, counters, .. } = &*self.inner;
         let snapshot = self.inner.snapshot();
-        let policy = &snapshot.policy;
-        let exchange = Exchange::begin(policy.total, call.record, counters);
+        let mut exchange = Exchange::begin(call.record, counters);
         let (mut head, body) = request.into_parts();
 
         let origin = Stage::Egress.decide(&exchange, || route::destination(&head.uri))?;
+        let policy = &snapshot.scope(&origin).policy;
+        exchange.end_after(policy.total);
         exchange.record.update(|timings| timings.origin = Some(origin.to_string()));
         let admitted = Stage::Egress.decide(&exchange, || snapshot.egress.admit(&origin, &head.method));
         let route = admitted.and_then(|trust| snapshot.route(&origin, trust));
@@ -280,7 +281,8 @@ pub(crate) struct Opened {
 
 /// Opens a connection of a route: the lower half of the path, in a task of the pool.
 pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange, slot: Slot) -> Result<Opened, Error> {
-    let Snapshot { policy, egress, proxies, tls, resolver, .. } = snapshot;
+    let Snapshot { egress, resolver, .. } = snapshot;
+    let Scope { policy, proxies, tls, .. } = snapshot.scope(route.origin());
     let within = |period: Period, name, kind| Deadline::within(Some(period.0), name, kind);
     let (origin, proxy) = (route.origin(), route.proxy());
     exchange.record.update(|timings| timings.via = proxy.map(proxy::Proxy::via));

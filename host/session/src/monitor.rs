@@ -131,11 +131,15 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// A request has come.
-    pub(crate) fn begin(total: Timeout, record: Record, counters: &Arc<Counters>) -> Self {
+    pub(crate) fn begin(record: Record, counters: &Arc<Counters>) -> Self {
         counters.add(|tally| &tally.exchanges);
         let arrived = Instant::now();
-        let total = Deadline::after(arrived, total.0, "total", Kind::TotalTimeout);
-        Self { arrived, total, record, counters: Arc::clone(counters) }
+        Self { arrived, total: None, record, counters: Arc::clone(counters) }
+    }
+
+    /// It is to end by `total` after its arrival.
+    pub(crate) fn end_after(&mut self, total: Timeout) {
+        self.total = Deadline::after(self.arrived, total.0, "total", Kind::TotalTimeout);
     }
 
     /// Waits for a part of a stage that is not booked on its own, until the exchange's deadline.

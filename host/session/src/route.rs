@@ -283,6 +283,8 @@ impl Shape {
             tls: tls_settings,
             wire,
             body,
+            // Each origin's own has been chosen before.
+            origins: _,
         } = policy;
         // The proxy that applies to an origin is a part of the route itself.
         let proxy::Settings {

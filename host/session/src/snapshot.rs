@@ -3,6 +3,7 @@
 //! Built when a session is and at every swap, before anything of it is used: either all of it is good or the old one
 //! stays. The pool asks the newest one which of its connections may still be used.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,13 +20,47 @@ use crate::{Destinations, Environment, credentials, egress, proxy, tcp, tls};
 pub(crate) struct Snapshot {
     /// Counts the policies of the session.
     pub(crate) generation: u64,
-    pub(crate) policy: Arc<Policy>,
     pub(crate) egress: Arc<egress::Egress>,
     pub(crate) credentials: Arc<credentials::Credentials>,
-    pub(crate) proxies: Arc<proxy::Proxies>,
     pub(crate) resolver: Arc<Resolver>,
+    /// What holds for all origins, and for those that have no scope of their own.
+    pub(crate) base: Scope,
+    origins: HashMap<Origin, Scope>,
+}
+
+/// What may differ from origin to origin.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) proxies: Arc<proxy::Proxies>,
     pub(crate) tls: Arc<tls::Tls>,
     pub(crate) shape: Arc<Shape>,
+}
+
+impl Scope {
+    fn build(
+        policy: Policy,
+        environment: &Environment,
+        counters: &Arc<Counters>,
+        previous: Option<&Self>,
+    ) -> Result<Self, policy::Error> {
+        tcp::check(&policy.tcp)?;
+        let tls = tls::Tls::new(&policy.tls, environment, counters, previous.map(|previous| &previous.tls))?;
+        let proxies = previous.map(|previous| &*previous.proxies);
+        Ok(Self {
+            proxies: Arc::new(proxy::Proxies::new(&policy.proxy, &policy.tls, environment, counters, proxies)?),
+            shape: Arc::new(Shape::of(&policy, tls.identity())),
+            tls,
+            policy: Arc::new(policy),
+        })
+    }
+
+    /// The same with its TLS files as they are now, if they have changed.
+    fn renewed(&self) -> Option<Self> {
+        let tls = self.tls.renewed()?;
+        let shape = Arc::new(Shape::of(&self.policy, tls.identity()));
+        Some(Self { tls: Arc::new(tls), shape, ..self.clone() })
+    }
 }
 
 impl Snapshot {
@@ -40,40 +75,50 @@ impl Snapshot {
         counters: &Arc<Counters>,
         previous: Option<&Self>,
     ) -> Result<Self, policy::Error> {
-        tcp::check(&policy.tcp)?;
-        let tls = tls::Tls::new(&policy.tls, environment, counters, previous.map(|previous| &previous.tls))?;
-        let known = previous.filter(|previous| previous.policy.dns == policy.dns);
+        let mut origins = HashMap::new();
+        for (origin, policy) in &policy.origins {
+            let before = previous.map(|previous| previous.scope(origin));
+            let scope = Scope::build(policy.clone(), environment, counters, before)
+                .map_err(|error| error.within(&policy::section_of(origin)))?;
+            origins.insert(origin.clone(), scope);
+        }
+        let known = previous.filter(|previous| previous.base.policy.dns == policy.dns);
         Ok(Self {
             generation: previous.map_or(0, |previous| previous.generation + 1),
-            egress: Arc::new(egress::Egress::new(&policy.egress, destinations, counters)),
+            egress: Arc::new(egress::Egress::new(&policy.egress, destinations, origins.keys(), counters)),
             credentials: Arc::new(credentials::Credentials::new(policy.credentials.clone(), environment)?),
-            proxies: Arc::new(proxy::Proxies::new(
-                &policy.proxy,
-                &policy.tls,
-                environment,
-                counters,
-                previous.map(|previous| &*previous.proxies),
-            )?),
-            shape: Arc::new(Shape::of(&policy, tls.identity())),
             resolver: known.map_or_else(Arc::default, |previous| Arc::clone(&previous.resolver)),
-            tls,
-            policy: Arc::new(policy),
+            base: Scope::build(policy, environment, counters, previous.map(|previous| &previous.base))?,
+            origins,
         })
     }
 
-    /// The same policy with TLS settings that were read anew.
-    pub(crate) fn with(&self, tls: tls::Tls) -> Self {
-        let Self { generation, policy, egress, credentials, proxies, resolver, tls: _, shape: _ } = self;
-        Self {
-            generation: generation + 1,
-            policy: Arc::clone(policy),
-            egress: Arc::clone(egress),
-            credentials: Arc::clone(credentials),
-            proxies: Arc::clone(proxies),
-            resolver: Arc::clone(resolver),
-            shape: Arc::new(Shape::of(policy, tls.identity())),
-            tls: Arc::new(tls),
+    /// What holds for an origin.
+    pub(crate) fn scope(&self, origin: &Origin) -> &Scope {
+        if self.origins.is_empty() {
+            return &self.base;
         }
+        self.origins.get(origin).unwrap_or(&self.base)
+    }
+
+    /// The same with its TLS files as they are now, if one of them has changed.
+    pub(crate) fn renewed(&self) -> Option<Self> {
+        let base = self.base.renewed();
+        let changed = self.origins.iter().filter_map(|(origin, scope)| Some((origin.clone(), scope.renewed()?)));
+        let changed: Vec<_> = changed.collect();
+        if base.is_none() && changed.is_empty() {
+            return None;
+        }
+        let mut origins = self.origins.clone();
+        origins.extend(changed);
+        Some(Self {
+            generation: self.generation + 1,
+            egress: Arc::clone(&self.egress),
+            credentials: Arc::clone(&self.credentials),
+            resolver: Arc::clone(&self.resolver),
+            base: base.unwrap_or_else(|| self.base.clone()),
+            origins,
+        })
     }
 
     /// The way of a request to `origin`.
@@ -81,8 +126,8 @@ impl Snapshot {
     /// # Errors
     /// The login of the proxy that applies cannot be read.
     pub(crate) fn route(&self, origin: &Origin, trust: Trust) -> Result<Route, Error> {
-        let proxy = self.proxies.choose(origin)?;
-        Ok(Route::new(origin.clone(), trust, proxy, &self.policy.dns.hosts, &self.shape))
+        let Scope { policy, proxies, tls: _, shape } = self.scope(origin);
+        Ok(Route::new(origin.clone(), trust, proxies.choose(origin)?, &policy.dns.hosts, shape))
     }
 
     /// True if a connection of `route` to `peer` is one that this policy would open just so. A peer that is absent was

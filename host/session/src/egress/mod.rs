@@ -7,7 +7,7 @@ mod address;
 mod refusal;
 mod rule;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -111,6 +111,8 @@ pub struct Egress {
     /// Entries of `egress.allow` that stand for many destinations.
     patterns: Vec<Rule>,
     private: Vec<Private>,
+    /// Destinations that the operator wrote, which does not allow them.
+    named: HashSet<Origin>,
     methods: Vec<Verb>,
     /// True if `egress.allow` is given: decides what a refusal advises.
     listed: bool,
@@ -119,7 +121,14 @@ pub struct Egress {
 
 impl Egress {
     /// The stage under `settings`, with the destinations that need no entry of their own.
-    pub(crate) fn new(settings: &Settings, destinations: Destinations, counters: &Arc<Counters>) -> Self {
+    ///
+    /// The hosts of `overridden` origins are written by the operator: where a rule allows them, they may be private.
+    pub(crate) fn new<'o>(
+        settings: &Settings,
+        destinations: Destinations,
+        overridden: impl Iterator<Item = &'o Origin>,
+        counters: &Arc<Counters>,
+    ) -> Self {
         let Settings { allow, addresses: Addresses::DenySpecial, private, methods, mode } = settings;
         let Destinations { built_in, written } = destinations;
         let mut exact = HashMap::new();
@@ -138,7 +147,8 @@ impl Egress {
         }
         let (private, methods) = (private.clone(), methods.clone());
         let refusals = Refusals::new(*mode, counters);
-        Self { exact, patterns, private, methods, listed: allow.is_some(), refusals }
+        let named = overridden.cloned().collect();
+        Self { exact, patterns, private, named, methods, listed: allow.is_some(), refusals }
     }
 
     /// Admits a request by its method and destination, and says what addresses the destination may have.
@@ -216,7 +226,7 @@ impl Egress {
     pub(crate) fn trust(&self, origin: &Origin) -> Option<Trust> {
         let exact = self.exact.get(origin).copied();
         let trust = exact.or_else(|| self.patterns.iter().filter_map(|rule| rule.trust(origin)).max())?;
-        match self.private.iter().any(|private| private.has_name(origin.host())) {
+        match self.named.contains(origin) || self.private.iter().any(|private| private.has_name(origin.host())) {
             true => Some(Trust::Named),
             false => Some(trust),
         }
@@ -288,7 +298,7 @@ mod tests {
         };
         let built_in = vec![destination("https://api.openai.com", false), destination("http://localhost:11434", true)];
         let written = vec![destination("http://llm.corp.example:8000", false), destination("http://10.1.2.3", false)];
-        Egress::new(&settings, Destinations { built_in, written }, &Arc::default())
+        Egress::new(&settings, Destinations { built_in, written }, [].iter(), &Arc::default())
     }
 
     fn admitted(egress: &Egress, destination: &str) -> Result<Trust, Kind> {
@@ -438,7 +448,7 @@ mod tests {
     fn what_is_only_counted_leaves_and_what_no_line_allows_does_not() {
         let counters = Arc::<Counters>::default();
         let settings = Settings { mode: Mode::Count, ..Settings::default() };
-        let egress = Egress::new(&settings, Destinations::default(), &counters);
+        let egress = Egress::new(&settings, Destinations::default(), [].iter(), &counters);
         let host = origin("https://a.test");
         assert_eq!(admitted(&egress, "https://a.test"), Ok(Trust::Public));
         assert_eq!(admitted(&egress, "http://10.0.0.1"), Ok(Trust::Public));

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Error, Policy, Preset, explain, lay_under};
+use super::{Error, Policy, Preset, explain, lay_under, origins};
 use crate::credentials::{self, Source};
 use crate::{egress, tls};
 
@@ -45,13 +45,24 @@ impl Document {
         for section in host_sections {
             table.remove(*section);
         }
+        let overrides = table.remove("origin");
         let written = table.get("preset").and_then(|value| value.get_ref().as_str());
         let preset = written.and_then(Preset::parse).unwrap_or(default);
         lay_under(&mut table, preset.layer());
-        let mut policy = Policy::deserialize(toml::Deserializer::from(Spanned::new(0..0, table)))
+        let mut policy = Policy::deserialize(toml::Deserializer::from(Spanned::new(0..0, table.clone())))
             .map_err(|error| self.explain(&root, &error, host_sections))?;
         check(&root, &policy).map_err(|error| self.locate(error))?;
+        if let Some(overrides) = overrides {
+            let DeValue::Table(overrides) = overrides.get_ref() else {
+                return Err(
+                    self.locate(Error::key("origin", "write [origin.\"https://llm.corp.example\"] and its keys"))
+                );
+            };
+            let origins = origins::read(overrides, &table).map_err(|error| self.explain(&root, &error, &[]))?;
+            policy.origins = origins.map_err(|error| self.locate(error))?;
+        }
         self.rebase(&mut policy);
+        policy.origins.values_mut().for_each(|policy| self.rebase(policy));
         let in_file = policy.credentials.iter().filter(|(_, settings)| matches!(settings.source, Source::Value(_)));
         let in_file = in_file.map(|(name, _)| format!("credentials.{}.value", explain::segment(name)));
         let in_file = in_file
@@ -127,7 +138,7 @@ impl fmt::Debug for Document {
 }
 
 /// What no single key can see: keys that exclude or need one another.
-fn check(root: &DeTable<'_>, policy: &Policy) -> Result<(), Error> {
+pub(super) fn check(root: &DeTable<'_>, policy: &Policy) -> Result<(), Error> {
     if policy.pool.force_close && explain::offset_of(root, "pool.keepalive").is_some() {
         return Err(Error::key(
             "pool.force_close",

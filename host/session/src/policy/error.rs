@@ -61,6 +61,13 @@ impl Error {
         self
     }
 
+    /// The same of a key within a section that the error does not know of.
+    pub(crate) fn within(self, section: &str) -> Self {
+        let Some(key) = &self.key else { return self };
+        let inner = format!("{section}.{key}");
+        Self { message: self.message.replacen(&format!("`{key}`"), &format!("`{inner}`"), 1), key: Some(inner), ..self }
+    }
+
     pub(crate) fn on(mut self, line: usize) -> Self {
         self.line = Some(line);
         self

@@ -295,8 +295,6 @@ pub(super) const KEYS: &[Key] = &[
 
 /// Keys that the design has and this version does not.
 const LATER: &[&str] = &[
-    "origin",
-    "origin.*",
     "retry",
     "retry.stale",
     "retry.status",
@@ -402,7 +400,6 @@ mod tests {
     fn a_star_is_one_name() {
         assert!(is_later("credentials.openai.command"));
         assert!(is_later("credentials.\"a.b\".command"));
-        assert!(is_later("origin.\"https://llm.corp.example\""));
         assert!(!is_later("credentials.openai.env"));
         assert!(!is_later("credentials..command"));
     }

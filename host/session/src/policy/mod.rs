@@ -7,6 +7,7 @@ mod error;
 pub mod units;
 mod keys;
 mod document;
+mod origins;
 mod explain;
 mod reference;
 mod stamp;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::route::Origin;
 use crate::{body, credentials, dns, egress, pool, proxy, tcp, tls, wire};
 pub use document::Document;
 pub use error::Error;
@@ -55,6 +57,10 @@ pub struct Policy {
     pub wire: wire::Settings,
     /// `[body]`: the answer's body, and the size of both.
     pub body: body::Settings,
+    /// `[origin."..."]`: the policies of origins for which some keys differ. Of each, egress, credentials, the pool's
+    /// totals and further origins count for nothing: they are the same for all.
+    #[serde(skip)]
+    pub origins: BTreeMap<Origin, Self>,
 }
 
 impl Policy {
@@ -83,6 +89,7 @@ impl Default for Policy {
             tls: tls::Settings::default(),
             wire: wire::Settings::default(),
             body: body::Settings::default(),
+            origins: BTreeMap::new(),
         }
     }
 }
@@ -145,6 +152,11 @@ impl fmt::Display for Preset {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.word())
     }
+}
+
+/// The section of the file that is one origin's.
+pub(crate) fn section_of(origin: &Origin) -> String {
+    format!("origin.\"{origin}\"")
 }
 
 /// Lays `beneath` under `table`: a key that `table` has stays as it is, tables are merged key by key.

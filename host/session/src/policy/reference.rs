@@ -3,7 +3,7 @@
 //! Written from the list of keys and a preset's own values; a test reads it back and compares.
 
 use super::keys::{KEYS, Key, Value};
-use super::{Policy, Preset};
+use super::{Policy, Preset, origins};
 
 const WIDTH: usize = 110;
 
@@ -28,6 +28,16 @@ pub fn reference(preset: Preset) -> String {
         }
         entry(&mut file, key, &policy);
     }
+    file.push('\n');
+    let names = origins::names();
+    comment(
+        &mut file,
+        &format!(
+            "[origin.\"scheme://host[:port]\"]: what differs for one origin, laid upon the keys above. May differ: {names}. \
+             Such a host may be loopback, private or shared, where a rule allows it."
+        ),
+    );
+    file.push_str("#[origin.\"https://llm.corp.example\"]\n#proxy.mode = \"off\"\n#tls.ca = [\"corp-ca.pem\"]\n");
     file
 }
 

@@ -9,7 +9,7 @@ use crate::policy::units::Share;
 
 /// The bounds of a policy, as far as the process has descriptors for them.
 pub(super) fn limits(policy: &Policy) -> Limits {
-    let Policy { pool: settings, proxy, .. } = policy;
+    let Policy { pool: settings, proxy, origins, .. } = policy;
     let descriptors = descriptors();
     let total = clamp(settings.limit, settings.descriptors, descriptors);
     if let Some(descriptors) = descriptors.filter(|_| total != settings.limit) {
@@ -20,7 +20,8 @@ pub(super) fn limits(policy: &Policy) -> Limits {
         );
     }
     let (per_host, per_proxy) = (settings.limit_per_host, proxy.limit);
-    Limits { total, per_host, per_proxy, waiters: settings.max_waiters }
+    let hosts = origins.iter().map(|(origin, policy)| (origin.host_port(), policy.pool.limit_per_host)).collect();
+    Limits { total, per_host, hosts, per_proxy, waiters: settings.max_waiters }
 }
 
 /// `limit`, or the share of the descriptors where that is less; 0 is no limit.

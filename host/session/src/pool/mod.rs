@@ -105,7 +105,7 @@ pub(crate) enum Group {
 impl state::Group for Group {
     fn limit(&self, limits: &Limits) -> usize {
         match self {
-            Self::Host(_) => limits.per_host,
+            Self::Host(place) => limits.hosts.get(place).copied().unwrap_or(limits.per_host),
             Self::Proxy(_) => limits.per_proxy,
         }
     }
@@ -169,7 +169,7 @@ impl Pool {
     pub(crate) fn new(snapshot: Arc<Snapshot>, counters: Arc<Counters>) -> Self {
         let (alive, watched) = watch::channel(());
         let inner = Inner {
-            machine: State::new(descriptors::limits(&snapshot.policy)),
+            machine: State::new(descriptors::limits(&snapshot.base.policy)),
             snapshot,
             reaps: None,
             reaper_runs: false,
@@ -232,7 +232,7 @@ impl Pool {
     pub(crate) fn swap(&self, snapshot: Arc<Snapshot>) {
         self.shared.change(|inner, actions| {
             inner.machine.retain_idle(|connection| connection.kept_by(&snapshot), actions);
-            inner.machine.set_limits(descriptors::limits(&snapshot.policy), actions);
+            inner.machine.set_limits(descriptors::limits(&snapshot.base.policy), actions);
             inner.snapshot = snapshot;
         });
     }
@@ -382,7 +382,7 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
     let (wanted, unwanted) = oneshot::channel();
     let driver = match opened {
         Ok(crate::Opened { slot, peer, sender, driver }) => {
-            let life = Life::new(&waiter.snapshot.policy.pool);
+            let life = Life::new(&waiter.snapshot.scope(route.origin()).policy.pool);
             let opening_took = exchange.record.timings().map(Box::new);
             let generation = waiter.snapshot.generation;
             let connection =
@@ -392,7 +392,7 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
         }
         Err(error) => return opening.failed(error, exchange.record.timings().map(Box::new)),
     };
-    let cleanup = waiter.snapshot.policy.pool.cleanup_closed;
+    let cleanup = waiter.snapshot.base.policy.pool.cleanup_closed;
     drop((opening, waiter, exchange, alive));
     drive(driver, unwanted, cleanup, &reset).await;
 }

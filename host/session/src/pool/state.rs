@@ -18,6 +18,8 @@ use std::hash::Hash;
 use books::Books;
 use tokio::time::Instant;
 
+use crate::route::HostPort;
+
 /// What a route is to the pool: its identity, and the groups that its sockets are counted in.
 pub(crate) trait Route: Clone + Eq + Hash {
     type Group: Group;
@@ -40,10 +42,12 @@ pub(crate) struct SlotId(u64);
 pub(crate) struct WaiterId(u64);
 
 /// The bounds; 0 is none.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Limits {
     pub(crate) total: usize,
     pub(crate) per_host: usize,
+    /// Hosts for which another bound holds than `per_host`.
+    pub(crate) hosts: HashMap<HostPort, usize>,
     pub(crate) per_proxy: usize,
     pub(crate) waiters: usize,
 }
@@ -197,8 +201,8 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         Some(full.map_or(Full::Total, |group| Full::Group { open: self.books.of(&group).open, group }))
     }
 
-    pub(crate) fn limits(&self) -> Limits {
-        self.limits
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// A connection has been opened: it goes to the route's first waiter, or becomes idle.

@@ -45,7 +45,7 @@ impl Waiter {
 ///
 /// Cancel safe: a caller that goes away leaves the queue, and what was meant for it goes to the next.
 pub(super) async fn wait(shared: &Arc<Shared>, snapshot: &Arc<Snapshot>, route: &Arc<Route>) -> Handed {
-    let settings = &snapshot.policy.pool;
+    let settings = &snapshot.base.policy.pool;
     let (hand, handed) = oneshot::channel();
     let waiter = Waiter { snapshot: Arc::clone(snapshot), runtime: Handle::current(), hand: Mutex::new(Some(hand)) };
     let waiter = Arc::new(waiter);
@@ -123,7 +123,7 @@ impl Waiting<'_> {
         }
     }
 
-    fn describe(&self, full: Full<Group>, limits: Limits, counts: Counts, settings: &Settings) -> String {
+    fn describe(&self, full: Full<Group>, limits: &Limits, counts: Counts, settings: &Settings) -> String {
         let Counts { open, idle, waiting, evicted: _ } = counts;
         match full {
             Full::Total => {
@@ -135,7 +135,7 @@ impl Waiting<'_> {
                 format!("`pool.limit` of {limit}{clamped} is full: {open} open, {idle} of them idle, {waiting} waiting")
             }
             Full::Group { group, open } => {
-                let limit = group.limit(&limits);
+                let limit = group.limit(limits);
                 let (key, place): (_, &dyn fmt::Display) = match &group {
                     Group::Host(place) => ("pool.limit_per_host", place),
                     Group::Proxy(proxy) => ("proxy.limit", proxy),

@@ -370,7 +370,7 @@ mod tests {
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
         let policy = Policy::default();
-        let exchange = Exchange::begin(policy.total, Record::default(), &Arc::default());
+        let exchange = Exchange::begin(Record::default(), &Arc::default());
         let body = prepare(&mut head, body, &policy, &exchange).await?;
         Ok(Request::from_parts(head, body))
     }

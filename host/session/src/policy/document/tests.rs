@@ -11,6 +11,8 @@ use super::*;
 use crate::policy::units::{Period, Size, Timeout};
 use crate::tcp::Keepalive;
 
+mod origins;
+
 const HOST_SECTIONS: [&str; 4] = ["providers", "models", "runtime", "serve"];
 
 fn document(text: &str) -> Document {
@@ -104,10 +106,6 @@ fn a_key_of_a_later_version_is_not_called_unknown() {
         ("[retry]\nstale = \"off\"", "seaway.toml:1: `retry.stale` is not supported by this version yet"),
         ("[retry]", "seaway.toml:1: `retry` is not supported by this version yet"),
         ("[monitor]\nsignals = []", "seaway.toml:1: `monitor.signals` is not supported by this version yet"),
-        (
-            "[origin.\"https://llm.corp.example\"]\nproxy.mode = \"off\"",
-            "seaway.toml:1: `origin.\"https://llm.corp.example\"` is not supported by this version yet",
-        ),
         (
             "[credentials.aws]\nkind = \"sigv4\"",
             "seaway.toml:2: `credentials.aws.kind = \"sigv4\"` is not supported by this version yet",

@@ -48,7 +48,7 @@ struct Story {
 
 impl Story {
     fn new(total: usize, per_host: usize) -> Self {
-        let machine = Machine::new(Limits { total, per_host, per_proxy: 0, waiters: 0 });
+        let machine = Machine::new(Limits { total, per_host, ..Limits::default() });
         Self {
             machine,
             now: Instant::now(),
@@ -97,7 +97,7 @@ impl Story {
 
     /// New limits; the total comes back.
     fn swap(&mut self, total: usize, per_host: usize) -> usize {
-        let limits = Limits { total, per_host, ..self.machine.limits };
+        let limits = Limits { total, per_host, ..self.machine.limits.clone() };
         self.step(|machine, actions| machine.set_limits(limits, actions));
         total
     }
