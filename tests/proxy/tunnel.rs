@@ -240,6 +240,16 @@ async fn a_proxy_that_does_not_come_to_its_point_meets_its_deadline() {
     }
 }
 
+/// Bytes that come with the proxy's answer are the tunnel's, and are not lost: here they end the handshake at once.
+#[tokio::test]
+async fn what_comes_with_the_proxys_answer_is_read_first() {
+    let proxy = Origin::plain(|_: &_| Answer::raw("HTTP/1.1 200 OK\r\n\r\nSSH-2.0-OpenSSH\r\n").then(Then::Hang)).await;
+    let (_origin, client) = secure("").await;
+    let client = client.variable("HTTPS_PROXY", &proxy.url("")).destination("https://api.example").build();
+    let error = client.get("https://api.example/").await.unwrap_err();
+    assert_says(&error, Stage::Tls, Kind::TlsProtocol, &["the peer does not answer in TLS"]);
+}
+
 /// X8: a head that never ends is cut off by its size, long before its deadline.
 #[tokio::test]
 async fn a_proxy_with_a_head_without_end_is_refused() {

@@ -235,7 +235,7 @@ impl Session {
                     Stage::Pool.run(&exchange, connect, pin!(pool.lease(&snapshot, &route, &exchange))).await?;
                 let sent =
                     Stage::Wire.run(&exchange, None, pin!(wire::exchange(&mut lease, request, first_byte))).await;
-                match sent.map_err(wire::out_of_time)? {
+                match sent.map_err(|error| wire::out_of_time(proxy::forwarding(&route, error)))? {
                     Sent::Answered(answer) => {
                         return proxy::accept(&route, &answer, &exchange.record).map(|()| (answer, lease));
                     }

@@ -251,6 +251,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_byte_of_an_answer_is_trusted() {
+        let answers = [
+            "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=\"a\\\"b, c\", NTLM\r\nA: b\r\n\r\nrest",
+            "\r\n\r\nHTTP/1.0 200\n\nx",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+        ];
+        for answer in answers {
+            for at in 0..answer.len() {
+                for byte in 0..=255 {
+                    let mut bytes = answer.as_bytes().to_vec();
+                    bytes[at] = byte;
+                    if let Ok(Some((end, verdict))) = head(&bytes) {
+                        assert!(end <= bytes.len());
+                        assert!(
+                            verdict.schemes.iter().all(|scheme| scheme.bytes().all(|byte| byte.is_ascii_graphic()))
+                        );
+                    }
+                }
+            }
+        }
+    }
+
     #[tokio::test]
     async fn what_is_no_answer_is_told_apart() {
         let long = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(LARGEST));

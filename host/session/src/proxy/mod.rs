@@ -30,7 +30,7 @@ pub use headers::Headers;
 pub(crate) use stream::Stream;
 #[cfg(test)]
 pub(crate) use tunnel::tests::proxy;
-pub(crate) use tunnel::{Proxy, accept};
+pub(crate) use tunnel::{Proxy, accept, forwarding};
 
 /// `[proxy]`: whether a proxy stands between.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -206,6 +206,14 @@ pub(crate) fn accept<B>(route: &Route, answer: &Response<B>, record: &Record) ->
     }
 }
 
+/// Adds to a failed exchange that the peer was a proxy, where it was one.
+pub(crate) fn forwarding(route: &Route, error: Error) -> Error {
+    match route.forwarder() {
+        Some(proxy) if error.hint().is_none() => error.with_hint(format!("the peer is {proxy}; {}", proxy.without())),
+        Some(_) | None => error,
+    }
+}
+
 impl Proxies {
     /// The way to the route's origin through its proxy, to which `stream` leads. `destination` are the addresses of an
     /// origin that is resolved here.
