@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use seaway_session::{Call, Error as SessionError, Kind, RequestBody, Session, Timeouts};
+use seaway_session::{Call, Domain, Error as SessionError, Kind, RequestBody, Session, Timeouts};
 use wasmtime_wasi_http::{Error as Code, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::runtime::CallRecord;
@@ -15,6 +15,8 @@ use crate::runtime::CallRecord;
 /// The hooks of one store, for the call that runs in it.
 pub(crate) struct Outbound {
     session: Session,
+    /// The component's: its calls share connections with no other's.
+    domain: Domain,
     record: CallRecord,
     /// True where the benchmark compares with wasmtime's own sender.
     #[cfg(feature = "default-sender")]
@@ -22,9 +24,10 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    pub(crate) fn new(session: Session) -> Self {
+    pub(crate) fn new(session: Session, domain: Domain) -> Self {
         Self {
             session,
+            domain,
             record: CallRecord::new(),
             #[cfg(feature = "default-sender")]
             default_sender: false,
@@ -72,10 +75,11 @@ impl WasiHttpHooks for Outbound {
         }
         let session = self.session.clone();
         let record = self.record.clone();
+        let domain = self.domain;
         Box::new(async move {
             let (head, body) = request.into_parts();
             let request = http::Request::from_parts(head, gather(body).await?);
-            let call = Call { timeouts: timeouts(options), record: record.exchange() };
+            let call = Call { timeouts: timeouts(options), record: record.exchange(), domain };
             match session.send(request, call).await {
                 Ok(answer) => {
                     let body = answer.map(|body| body.map_err(move |error| fail(&record, error)).boxed_unsync());

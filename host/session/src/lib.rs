@@ -33,6 +33,7 @@ pub use body::{RequestBody, ResponseBody};
 pub use error::{BoxError, Error, Kind};
 pub use monitor::{Figures, Record, Share, Span, Timings, Via};
 pub use policy::Policy;
+pub use pool::Domain;
 pub use route::{Origin, Scheme};
 pub use stage::Stage;
 
@@ -88,6 +89,8 @@ pub struct Call {
     pub timeouts: Timeouts,
     /// Where the exchange's times go.
     pub record: Record,
+    /// Whom the caller shares connections with, under `pool.isolation = "guest"`. The default is one domain for all.
+    pub domain: Domain,
 }
 
 /// The destinations that are allowed, and trusted with addresses, without the policy naming them.
@@ -218,7 +221,7 @@ impl Session {
         exchange.end_after(policy.total);
         exchange.record.update(|timings| timings.origin = Some(origin.to_string()));
         let admitted = Stage::Egress.decide(&exchange, || snapshot.egress.admit(&origin, &head.method));
-        let route = admitted.and_then(|trust| snapshot.route(&origin, trust));
+        let route = admitted.and_then(|trust| snapshot.route(&origin, trust, call.domain));
         let route = Arc::new(route.map_err(|error| error.at(&origin, exchange.arrived.elapsed()))?);
         let origin = route.origin();
         exchange.record.update(|timings| timings.via = route.proxy().map(proxy::Proxy::via));
@@ -324,7 +327,7 @@ pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange
         Scheme::Http => Io::Plain(stream),
         Scheme::Https => {
             let deadline = within(policy.tls.timeout, "tls.timeout", Kind::ConnectTimeout);
-            let shaken = pin!(tls.connect(origin.host(), proxy, stream));
+            let shaken = pin!(tls.connect(origin.host(), route, stream));
             Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, shaken).await?))
         }
     };

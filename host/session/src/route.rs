@@ -17,6 +17,7 @@ use crate::egress::{Egress, Trust};
 use crate::error::{Error, Kind};
 use crate::policy::Policy;
 use crate::policy::units::{Period, Size};
+use crate::pool::{Domain, Isolation};
 use crate::proxy::Proxy;
 use crate::stage::Stage;
 use crate::tcp::Keepalive;
@@ -185,6 +186,8 @@ pub(crate) struct Route {
     /// What `dns.hosts` says of the host and the proxy's: who writes another address there wants no connection to the old
     /// one.
     written: [Option<Addresses>; 2],
+    /// Who may share the connection.
+    domain: Domain,
     shape: Arc<Shape>,
 }
 
@@ -194,6 +197,8 @@ pub(crate) struct Shape {
     socket: Socket,
     /// An address that was only counted is none for who enforces.
     egress: egress::Mode,
+    /// A connection that was anybody's is nobody's own.
+    isolation: Isolation,
     tls: Identity,
     max_headers: usize,
     max_header_bytes: Size,
@@ -215,12 +220,23 @@ impl Route {
         origin: Origin,
         trust: Trust,
         proxy: Option<Arc<Proxy>>,
+        domain: Domain,
         hosts: &Hosts,
         shape: &Arc<Shape>,
     ) -> Self {
         let written = [Some(origin.host()), proxy.as_deref().map(Proxy::host)];
         let written = written.map(|host| hosts.of(host?).cloned());
-        Self { origin, trust, proxy, written, shape: Arc::clone(shape) }
+        Self { origin, trust, proxy, written, domain, shape: Arc::clone(shape) }
+    }
+
+    /// Who may share the connection.
+    pub(crate) fn domain(&self) -> Domain {
+        self.domain
+    }
+
+    /// The bounds within which a connection is shared.
+    pub(crate) fn isolation(&self) -> Isolation {
+        self.shape.isolation
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -306,6 +322,7 @@ impl Shape {
         Self {
             socket: Socket::of(dns, tcp),
             egress: *mode,
+            isolation: pool.isolation,
             tls,
             max_headers: *max_headers,
             max_header_bytes: *max_header_bytes,
@@ -353,6 +370,8 @@ fn no_part_of_it(pool: &pool::Settings, tls: &tls::Settings) {
         max_lifetime: _,
         max_requests: _,
         descriptors: _,
+        // Stands in the shape.
+        isolation: _,
     } = pool;
     // Each set of TLS settings is numbered when it is read: the number stands for it, and for what its files held.
     let tls::Settings {
@@ -375,6 +394,6 @@ impl Route {
     /// A route under the default policy.
     pub(crate) fn to(origin: Origin, proxy: Option<Proxy>) -> Self {
         let shape = Arc::new(Shape::of(&Policy::default(), Identity::default()));
-        Self::new(origin, Trust::Public, proxy.map(Arc::new), &Hosts::default(), &shape)
+        Self::new(origin, Trust::Public, proxy.map(Arc::new), Domain::default(), &Hosts::default(), &shape)
     }
 }

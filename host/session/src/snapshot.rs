@@ -12,6 +12,7 @@ use crate::egress::Trust;
 use crate::error::Error;
 use crate::monitor::Counters;
 use crate::policy::{self, Policy};
+use crate::pool::Domain;
 use crate::route::{Origin, Route, Shape};
 use crate::{Destinations, Environment, credentials, egress, proxy, tcp, tls};
 
@@ -121,13 +122,14 @@ impl Snapshot {
         })
     }
 
-    /// The way of a request to `origin`.
+    /// The way of a request to `origin`, for a caller of `domain`.
     ///
     /// # Errors
     /// The login of the proxy that applies cannot be read.
-    pub(crate) fn route(&self, origin: &Origin, trust: Trust) -> Result<Route, Error> {
+    pub(crate) fn route(&self, origin: &Origin, trust: Trust, domain: Domain) -> Result<Route, Error> {
         let Scope { policy, proxies, tls: _, shape } = self.scope(origin);
-        Ok(Route::new(origin.clone(), trust, proxies.choose(origin)?, &policy.dns.hosts, shape))
+        let domain = domain.under(policy.pool.isolation);
+        Ok(Route::new(origin.clone(), trust, proxies.choose(origin)?, domain, &policy.dns.hosts, shape))
     }
 
     /// True if a connection of `route` to `peer` is one that this policy would open just so. A peer that is absent was
@@ -135,7 +137,7 @@ impl Snapshot {
     pub(crate) fn keeps(&self, route: &Route, peer: Option<IpAddr>) -> bool {
         let trust = self.egress.trust(route.origin());
         trust.is_some_and(|trust| {
-            self.route(route.origin(), trust).is_ok_and(|now| now == *route)
+            self.route(route.origin(), trust, route.domain()).is_ok_and(|now| now == *route)
                 && peer.is_none_or(|peer| self.egress.reaches(trust, peer))
         })
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use seaway_session::Session;
+use seaway_session::{Domain, Session};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasmtime::component::{Accessor, ResourceTable};
@@ -40,7 +40,7 @@ pub(crate) struct State {
 impl State {
     /// The guest has its configuration in one variable, and neither network nor files.
     fn new(shared: &Instances, models: &str) -> Self {
-        let outbound = Outbound::new(shared.session.clone());
+        let outbound = Outbound::new(shared.session.clone(), shared.domain);
         #[cfg(feature = "default-sender")]
         let outbound = outbound.by_default_sender(shared.default_sender.load(Ordering::Relaxed));
         Self {
@@ -70,6 +70,8 @@ pub(crate) struct Instances {
     pre: CompleterPre<State>,
     engine: Engine,
     session: Session,
+    /// The component's own: whoever loads one, the same or another, has a domain to itself.
+    domain: Domain,
     limits: Limits,
     idle: Mutex<Idle>,
     seats: Arc<Semaphore>,
@@ -99,6 +101,7 @@ impl Instances {
             pre: component::load(&engine.wasmtime, source)?,
             engine,
             session,
+            domain: Domain::unique(),
             idle: Mutex::new(Idle { instances: Vec::new(), models: models.into() }),
             seats: Arc::new(Semaphore::new(limits.calls.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),

@@ -146,6 +146,11 @@ pub(super) const KEYS: &[Key] = &[
         Of(|p| quoted(p.pool.descriptors)),
         "Share of the files that this process may open (ulimit -n) which `limit` is clamped to, with a warning.",
     ),
+    key(
+        "pool.isolation",
+        Of(|p| quoted(p.pool.isolation)),
+        "Who may share a connection and resume a TLS session: shared (all), guest (the calls of one component) or call (nobody: each request has its own connection).",
+    ),
     key("dns.ttl", Of(|p| quoted(p.dns.ttl)), "How long an answer is reused. \"off\" asks for every connection."),
     key("dns.timeout", Of(|p| quoted(p.dns.timeout)), "The longest lookup."),
     key(
@@ -313,7 +318,6 @@ const LATER: &[&str] = &[
     "credentials.*.token",
     "credentials.*.region",
     "credentials.*.service",
-    "pool.isolation",
     "dns.servers",
     "dns.ttl_min",
     "dns.ttl_max",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Settings;
+use super::{Isolation, Settings};
 
 /// How long a connection is used and kept.
 #[derive(Debug)]
@@ -23,11 +23,12 @@ impl Life {
     /// That of a connection which has just been opened.
     pub(super) fn new(settings: &Settings) -> Self {
         let ends = settings.max_lifetime.0.and_then(|life| Instant::now().checked_add(life));
-        Self {
-            idle: settings.keepalive.0,
-            ends,
-            exchanges: (settings.max_requests > 0).then_some(settings.max_requests),
-        }
+        // What nobody else may have is not kept.
+        let idle = match settings.isolation {
+            Isolation::Shared | Isolation::Guest => settings.keepalive.0,
+            Isolation::Call => Duration::ZERO,
+        };
+        Self { idle, ends, exchanges: (settings.max_requests > 0).then_some(settings.max_requests) }
     }
 
     /// When the connection is to be closed, if it becomes idle now; absent if it is used up already.
@@ -56,6 +57,12 @@ mod tests {
         assert_eq!((life.expires(after(20)), life.expires(after(21))), (None, None));
         let endless = Life::new(&Settings { max_lifetime: Timeout::OFF, ..Settings::default() });
         assert_eq!(endless.expires(after(100_000)), Some(after(100_015)));
+    }
+
+    #[test]
+    fn what_nobody_else_may_have_is_not_kept() {
+        let life = Life::new(&Settings { isolation: Isolation::Call, ..Settings::default() });
+        assert_eq!(life.expires(Instant::now()), None);
     }
 
     #[test]

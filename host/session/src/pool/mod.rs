@@ -9,6 +9,7 @@
 mod state;
 mod life;
 mod descriptors;
+mod domain;
 mod token;
 mod wait;
 
@@ -30,6 +31,7 @@ use crate::policy::units::{Period, Share, Timeout};
 use crate::route::{HostPort, Route};
 use crate::stage::Stage;
 use crate::{Snapshot, proxy, wire};
+pub use domain::{Domain, Isolation};
 use life::Life;
 pub(crate) use state::SlotId;
 use state::{Counts, Limits, State};
@@ -63,6 +65,8 @@ pub struct Settings {
     pub max_requests: u64,
     /// Share of the files that the process may open (RLIMIT_NOFILE) which `limit` is clamped to. Default 50%.
     pub descriptors: Share,
+    /// Who may share a connection, and resume a TLS session. Default guest: the calls of one component.
+    pub isolation: Isolation,
 }
 
 impl Default for Settings {
@@ -79,6 +83,7 @@ impl Default for Settings {
             max_lifetime: Timeout::seconds(3600),
             max_requests: 0,
             descriptors: Share::percent(50),
+            isolation: Isolation::Guest,
         }
     }
 }

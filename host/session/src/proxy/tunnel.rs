@@ -231,7 +231,7 @@ impl Proxies {
         let origin = route.origin();
         let mut stream = match proxy.server.scheme {
             Scheme::Http => Stream::plain(stream),
-            Scheme::Https => self.shake_hands(proxy, stream).await?,
+            Scheme::Https => self.shake_hands(proxy, route, stream).await?,
             Scheme::Socks5 => return socks::through(proxy, origin, destination, policy, stream).await,
             Scheme::Socks5h => return socks::by_name(proxy, origin, stream).await,
         };
@@ -243,9 +243,9 @@ impl Proxies {
         proxy.judge(verdict, record).map(|()| stream.behind(early))
     }
 
-    async fn shake_hands(&self, proxy: &Proxy, stream: tcp::Stream) -> Result<Stream, Error> {
+    async fn shake_hands(&self, proxy: &Proxy, route: &Route, stream: tcp::Stream) -> Result<Stream, Error> {
         let tls = self.tls().ok_or_else(|| proxy.refused("speaks TLS, for which there are no settings"))?;
-        let stream = tls.connect(proxy.host(), None, stream).await.map_err(|error| {
+        let stream = tls.connect(proxy.host(), route, stream).await.map_err(|error| {
             let message = format!("{proxy}: {}", error.message());
             let hint = error.hint().map(str::to_owned);
             let error = Error::new(Stage::Proxy, error.kind(), message).with_source(error);

@@ -7,6 +7,7 @@
 
 mod files;
 mod pin;
+mod sessions;
 mod verifier;
 mod watch;
 
@@ -28,9 +29,11 @@ use crate::monitor::Counters;
 use crate::policy;
 use crate::policy::units::Period;
 use crate::proxy::Proxy;
+use crate::route::Route;
 use crate::stage::Stage;
 use files::Trusted;
 pub use pin::Pin;
+use sessions::Sessions;
 use verifier::{Reason, Refused, Verifier};
 use watch::Watch;
 
@@ -157,7 +160,7 @@ pub(crate) struct Identity {
 /// TLS settings, read and checked.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    config: Arc<ClientConfig>,
+    sessions: Sessions,
     server_name: Option<ServerName<'static>>,
     identity: Identity,
     /// "149 platform roots", for an error.
@@ -274,7 +277,7 @@ impl Tls {
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
-            config: Arc::new(config),
+            sessions: Sessions::new(config),
             server_name: server_name.transpose()?,
             identity: Identity { generation: GENERATIONS.fetch_add(1, Ordering::Relaxed) },
             roots,
@@ -302,12 +305,12 @@ impl Tls {
         self.identity
     }
 
-    /// Shakes hands with `host` over a stream that leads to it, `via` a proxy or not. Cancel safe: dropping it closes the
-    /// socket.
+    /// Shakes hands with `host`, the route's origin or its proxy, over a stream that leads to it. Cancel safe: dropping it
+    /// closes the socket.
     pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         host: &str,
-        via: Option<&Proxy>,
+        route: &Route,
         stream: S,
     ) -> Result<TlsStream<S>, Error> {
         let name = match &self.server_name {
@@ -316,7 +319,9 @@ impl Tls {
                 Error::new(Stage::Tls, Kind::Certificate, "the host is no name that a certificate can have")
             })?,
         };
-        let connector = TlsConnector::from(Arc::clone(&self.config));
+        // A proxy is not reached through itself.
+        let via = route.proxy().filter(|_| self.source.peer == Peer::Origin);
+        let connector = TlsConnector::from(self.sessions.of(route.domain(), route.isolation()));
         let stream = connector.connect(name, stream).await.map_err(|error| self.failed(error, via))?;
         if !self.source.settings.verify {
             self.source.counters.add(|tally| &tally.unverified);
