@@ -182,3 +182,25 @@ async fn a_raised_limit_serves_who_waits() {
     assert!(replies.into_iter().all(|reply| reply.is_ok()));
     assert_eq!(origin.ledger().peak, 10);
 }
+
+/// R1, section 4: the address behind an allowed name is judged again, though the route is what it was.
+#[tokio::test]
+async fn a_connection_to_an_address_that_is_no_longer_allowed_is_not_reused() {
+    let origin = Origin::plain(|_: &_| Answer::ok("hello")).await;
+    let url = origin.at("a.localhost", "/");
+    let policy = |private: &str| {
+        format!(
+            "[dns]\nhosts = {{ \"a.localhost\" = [\"127.0.0.1\"] }}\n\
+             [egress]\nallow = [\"http://*.localhost:{}\"]\nprivate = [{private}]",
+            origin.port()
+        )
+    };
+    let client = Client::under(&policy("\"127.0.0.0/8\"")).build();
+    assert_eq!(client.get(&url).await.unwrap().body, "hello");
+    client.settles(1, 1).await;
+    client.swap(&policy("\"10.0.0.0/8\"")).unwrap();
+    client.settles(0, 0).await;
+    let refused = client.get(&url).await.unwrap_err();
+    assert!(matches!(refused.kind(), Kind::AddressDenied(_)), "{refused}");
+    assert_eq!(origin.ledger().accepted, 1);
+}
