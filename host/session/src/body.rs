@@ -8,6 +8,7 @@ mod silence;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::monitor::Exchange;
 use crate::policy::Policy;
 use crate::policy::units::{Size, Timeout};
 use crate::pool::Lease;
+use crate::route::{Origin, Route};
 use crate::stage::{Deadline, Stage};
 use crate::wire;
 use silence::Comments;
@@ -68,6 +70,39 @@ impl RequestBody {
     }
 }
 
+/// What a transport reads.
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let content = &mut self.get_mut().0;
+        match content {
+            Content::Stream(body) => Pin::new(body).poll_frame(context),
+            Content::Full(_) | Content::Empty => Poll::Ready(match std::mem::take(content) {
+                Content::Full(bytes) if !bytes.is_empty() => Some(Ok(Frame::data(bytes))),
+                Content::Full(_) | Content::Empty | Content::Stream(_) => None,
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Content::Empty => true,
+            Content::Full(bytes) => bytes.is_empty(),
+            Content::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
 impl fmt::Debug for RequestBody {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self.0 {
@@ -83,16 +118,34 @@ impl fmt::Debug for RequestBody {
 #[derive(Debug)]
 pub struct ResponseBody {
     /// Absent once the body has failed: hyper reads a connection on for as long as somebody holds its body.
-    inner: Option<Incoming>,
+    inner: Option<Raw>,
     /// Absent once the body has ended, one way or the other.
     open: Option<Box<Open>>,
+}
+
+/// The bytes of an answer's body, as they come.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    /// From a connection of ours.
+    Wire(Incoming),
+    /// From a transport.
+    Lent(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+/// What brings an answer's body.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    /// A connection of ours, given back at the body's end.
+    Connection(Lease),
+    /// A transport, whose connections are its own business.
+    Transport(Arc<Route>),
 }
 
 /// What an unfinished body holds.
 #[derive(Debug)]
 struct Open {
-    lease: Lease,
-    /// Whether the lease's connection can carry another exchange.
+    carrier: Carrier,
+    /// Whether the carrier is a connection that can carry another exchange.
     reusable: bool,
     exchange: Exchange,
     began: Instant,
@@ -113,8 +166,8 @@ impl ResponseBody {
     /// A length that is larger than `body.max_response`.
     pub(crate) fn new(
         headers: &HeaderMap,
-        inner: Incoming,
-        mut lease: Lease,
+        inner: Raw,
+        mut carrier: Carrier,
         persistence: wire::Persistence,
         mut exchange: Exchange,
         policy: &Policy,
@@ -135,11 +188,11 @@ impl ResponseBody {
             (Some(policy), _) => (Some(policy), "body.timeout"),
             (None, caller) => (caller, "between-bytes-timeout"),
         };
-        if let Some(life) = persistence.idle_life {
+        if let (Carrier::Connection(lease), Some(life)) = (&mut carrier, persistence.idle_life) {
             lease.shorten_idle_life(life);
         }
         let open = Open {
-            lease,
+            carrier,
             reusable: persistence.reusable && !policy.pool.force_close,
             exchange,
             began: Instant::now(),
@@ -162,8 +215,8 @@ impl ResponseBody {
     fn end(&mut self) {
         if let Some(open) = self.open.take() {
             open.exchange.passed(Stage::Body, open.began, false);
-            if open.reusable {
-                open.lease.finish();
+            if let (Carrier::Connection(lease), true) = (open.carrier, open.reusable) {
+                lease.finish();
             }
         }
     }
@@ -173,7 +226,7 @@ impl ResponseBody {
         let Some(open) = self.open.take() else { return error };
         open.exchange.passed(Stage::Body, open.began, true);
         let elapsed = open.exchange.arrived.elapsed();
-        match open.lease.origin() {
+        match open.carrier.origin() {
             Some(origin) => error.after_sending().at(origin, elapsed),
             None => error.after_sending(),
         }
@@ -187,7 +240,7 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         let (Some(inner), Some(open)) = (&mut this.inner, &mut this.open) else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut *inner).poll_frame(context);
+        let polled = inner.poll_frame(context);
         let result = match polled {
             Poll::Pending => match open.poll_alarm(context) {
                 Poll::Pending => return Poll::Pending,
@@ -214,11 +267,44 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.open.is_none() || self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+        self.open.is_none() || self.inner.as_ref().is_none_or(Raw::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+        self.inner.as_ref().map_or_else(SizeHint::default, Raw::size_hint)
+    }
+}
+
+impl Raw {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Wire(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Lent(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Wire(body) => body.is_end_stream(),
+            Self::Lent(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Wire(body) => body.size_hint(),
+            Self::Lent(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Carrier {
+    /// Where the answer comes from; absent once its connection has been given back.
+    fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Connection(lease) => lease.origin(),
+            Self::Transport(route) => Some(route.origin()),
+        }
     }
 }
 
@@ -265,8 +351,10 @@ impl Drop for ResponseBody {
         let Some(open) = self.open.take() else { return };
         open.exchange.passed(Stage::Body, open.began, false);
         let Some(inner) = self.inner.take().filter(|_| open.reusable) else { return };
-        if inner.size_hint().exact().is_some_and(|left| left <= DRAINED) {
-            open.lease.drain(inner);
+        if let (Carrier::Connection(lease), Raw::Wire(inner)) = (open.carrier, inner)
+            && inner.size_hint().exact().is_some_and(|left| left <= DRAINED)
+        {
+            lease.drain(inner);
         }
     }
 }
@@ -285,7 +373,7 @@ fn too_large(length: u64, max: u64) -> Error {
     Error::new(Stage::Body, Kind::ResponseTooLarge(length), message).with_hint("raise `body.max_response`")
 }
 
-fn cut(error: hyper::Error) -> Error {
+fn cut(error: BoxError) -> Error {
     Error::new(Stage::Body, Kind::Incomplete, "the answer was cut before its end").with_source(error)
 }
 

@@ -8,10 +8,12 @@
 mod stage;
 pub mod policy;
 mod snapshot;
+mod lent;
 mod route;
 pub mod egress;
 pub mod credentials;
 pub mod pool;
+mod connector;
 pub mod dns;
 pub mod tcp;
 pub mod proxy;
@@ -37,7 +39,9 @@ pub use pool::Domain;
 pub use route::{Origin, Scheme};
 pub use stage::Stage;
 
+use body::{Carrier, Raw};
 use dns::Addresses;
+use lent::Lower;
 use monitor::{Counters, Exchange};
 use policy::units::Period;
 use pool::{Pool, Slot, SlotId};
@@ -160,8 +164,17 @@ impl Session {
     /// # Errors
     /// What of the policy cannot be used: a file, a variable, an empty certificate store.
     pub fn new(policy: Policy, environment: &Environment, destinations: Destinations) -> Result<Self, policy::Error> {
+        Self::build(policy, environment, destinations, Lower::Own)
+    }
+
+    fn build(
+        policy: Policy,
+        environment: &Environment,
+        destinations: Destinations,
+        lower: Lower,
+    ) -> Result<Self, policy::Error> {
         let counters = Arc::new(Counters::default());
-        let snapshot = Arc::new(Snapshot::build(policy, environment, destinations, &counters, None)?);
+        let snapshot = Arc::new(Snapshot::build(policy, environment, destinations, &counters, lower, None)?);
         let pool = Pool::new(Arc::clone(&snapshot), Arc::clone(&counters));
         Ok(Self {
             inner: Arc::new(Inner { snapshot: ArcSwap::new(snapshot), swapping: Mutex::default(), pool, counters }),
@@ -185,7 +198,9 @@ impl Session {
     ) -> Result<(), policy::Error> {
         let Inner { snapshot, swapping, pool: _, counters } = &*self.inner;
         let _one_at_a_time = swapping.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = Snapshot::build(policy, environment, destinations, counters, Some(&snapshot.load()))?;
+        let old = snapshot.load();
+        let lower = old.lower.clone();
+        let new = Snapshot::build(policy, environment, destinations, counters, lower, Some(&old))?;
         self.inner.obey(Arc::new(new));
         counters.add(|tally| &tally.swapped);
         Ok(())
@@ -234,26 +249,34 @@ impl Session {
             let first_byte = FirstByte::new(policy.wire.timeout, call.timeouts.first_byte);
             loop {
                 let connect = connect_deadline(policy, call.timeouts);
+                if let Lower::Transport(transport) = &snapshot.lower {
+                    let turn = Stage::Pool.run(&exchange, connect, pin!(transport.ready())).await?;
+                    let answered = Box::pin(turn.exchange(request, origin, first_byte));
+                    let answer = Stage::Wire.run(&exchange, None, pin!(answered)).await;
+                    let answer = answer.map_err(wire::out_of_time)?;
+                    return Ok((answer, Carrier::Transport(Arc::clone(&route))));
+                }
                 let mut lease =
                     Stage::Pool.run(&exchange, connect, pin!(pool.lease(&snapshot, &route, &exchange))).await?;
                 let sent =
                     Stage::Wire.run(&exchange, None, pin!(wire::exchange(&mut lease, request, first_byte))).await;
                 match sent.map_err(|error| wire::out_of_time(proxy::forwarding(&route, error)))? {
                     Sent::Answered(answer) => {
-                        return proxy::accept(&route, &answer, &exchange.record).map(|()| (answer, lease));
+                        proxy::accept(&route, &answer, &exchange.record)?;
+                        return Ok((answer.map(Raw::Wire), Carrier::Connection(lease)));
                     }
                     Sent::NotSent(unsent) => request = unsent,
                 }
             }
         };
-        let (answer, lease) = answer.await.map_err(|error: Error| error.at(origin, exchange.arrived.elapsed()))?;
+        let (answer, carrier) = answer.await.map_err(|error: Error| error.at(origin, exchange.arrived.elapsed()))?;
 
         let (mut head, body) = answer.into_parts();
         exchange.record.update(|timings| timings.status = Some(head.status.as_u16()));
         let persistence = wire::receive(head.version, &mut head.headers);
         let arrived = exchange.arrived;
         let between_bytes = call.timeouts.between_bytes;
-        let body = ResponseBody::new(&head.headers, body, lease, persistence, exchange, policy, between_bytes)
+        let body = ResponseBody::new(&head.headers, body, carrier, persistence, exchange, policy, between_bytes)
             .map_err(|error| error.at(origin, arrived.elapsed()))?;
         Ok(http::Response::from_parts(head, body))
     }
@@ -284,11 +307,36 @@ pub(crate) struct Opened {
 
 /// Opens a connection of a route: the lower half of the path, in a task of the pool.
 pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange, slot: Slot) -> Result<Opened, Error> {
-    let Snapshot { egress, resolver, .. } = snapshot;
-    let Scope { policy, proxies, tls, .. } = snapshot.scope(route.origin());
-    let within = |period: Period, name, kind| Deadline::within(Some(period.0), name, kind);
+    let Scope { policy, tls, .. } = snapshot.scope(route.origin());
     let (origin, proxy) = (route.origin(), route.proxy());
     exchange.record.update(|timings| timings.via = proxy.map(proxy::Proxy::via));
+
+    let stream = match &snapshot.lower {
+        Lower::Connector(connector) => {
+            let deadline = within(policy.tcp.timeout, "tcp.timeout", Kind::ConnectTimeout);
+            let connected = pin!(connector.connect(origin, slot));
+            Stage::Tcp.run(exchange, deadline, connected).await.map(proxy::Stream::lent)?
+        }
+        Lower::Own | Lower::Transport(_) => Box::pin(reach(snapshot, route, exchange, slot)).await?,
+    };
+    let io = match origin.scheme() {
+        Scheme::Http => Io::Plain(stream),
+        Scheme::Https => {
+            let deadline = within(policy.tls.timeout, "tls.timeout", Kind::ConnectTimeout);
+            let shaken = pin!(tls.connect(origin.host(), route, stream));
+            Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, shaken).await?))
+        }
+    };
+    let (slot, peer) = (io.slot(), io.peer());
+    let (sender, driver) = wire::handshake(&policy.wire, route, io).await?;
+    Ok(Opened { slot, peer, sender, driver })
+}
+
+/// Finds a way to the route's origin: names to addresses, addresses to a socket, and through the proxy, if there is one.
+async fn reach(snapshot: &Snapshot, route: &Route, exchange: &Exchange, slot: Slot) -> Result<proxy::Stream, Error> {
+    let Snapshot { egress, resolver, .. } = snapshot;
+    let Scope { policy, proxies, .. } = snapshot.scope(route.origin());
+    let (origin, proxy) = (route.origin(), route.proxy());
 
     let resolve = async |host| {
         let deadline = within(policy.dns.timeout, "dns.timeout", Kind::DnsTimeout);
@@ -315,23 +363,17 @@ pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange
     let connected = pin!(tcp::connect(&policy.tcp, &addresses, port, slot));
     let stream = Stage::Tcp.run(exchange, deadline, connected).await.map_err(unreachable)?;
 
-    let stream = match proxy {
-        None => proxy::Stream::direct(stream),
+    match proxy {
+        None => Ok(proxy::Stream::direct(stream)),
         Some(proxy) => {
             let deadline = within(policy.proxy.timeout, "proxy.timeout", Kind::ConnectTimeout);
             let mut tunnel = Box::pin(proxies.tunnel(proxy, route, &destination, policy, stream, &exchange.record));
-            Stage::Proxy.run(exchange, deadline, tunnel.as_mut()).await.map_err(|error| proxy.out_of_time(error))?
+            Stage::Proxy.run(exchange, deadline, tunnel.as_mut()).await.map_err(|error| proxy.out_of_time(error))
         }
-    };
-    let io = match origin.scheme() {
-        Scheme::Http => Io::Plain(stream),
-        Scheme::Https => {
-            let deadline = within(policy.tls.timeout, "tls.timeout", Kind::ConnectTimeout);
-            let shaken = pin!(tls.connect(origin.host(), route, stream));
-            Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, shaken).await?))
-        }
-    };
-    let (slot, peer) = (io.slot(), io.peer());
-    let (sender, driver) = wire::handshake(&policy.wire, route, io).await?;
-    Ok(Opened { slot, peer, sender, driver })
+    }
+}
+
+/// The end of a stage of opening.
+fn within(period: Period, name: &'static str, kind: Kind) -> Option<Deadline> {
+    Deadline::within(Some(period.0), name, kind)
 }

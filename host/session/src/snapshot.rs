@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::dns::Resolver;
 use crate::egress::Trust;
 use crate::error::Error;
+use crate::lent::Lower;
 use crate::monitor::Counters;
 use crate::policy::{self, Policy};
 use crate::pool::Domain;
@@ -27,6 +28,7 @@ pub(crate) struct Snapshot {
     /// What holds for all origins, and for those that have no scope of their own.
     pub(crate) base: Scope,
     origins: HashMap<Origin, Scope>,
+    pub(crate) lower: Lower,
 }
 
 /// What may differ from origin to origin.
@@ -74,6 +76,7 @@ impl Snapshot {
         environment: &Environment,
         destinations: Destinations,
         counters: &Arc<Counters>,
+        lower: Lower,
         previous: Option<&Self>,
     ) -> Result<Self, policy::Error> {
         let mut origins = HashMap::new();
@@ -83,14 +86,23 @@ impl Snapshot {
                 .map_err(|error| error.within(&policy::section_of(origin)))?;
             origins.insert(origin.clone(), scope);
         }
-        let known = previous.filter(|previous| previous.base.policy.dns == policy.dns);
+        let known = previous.filter(|previous| previous.base.policy.dns == policy.dns).map(|known| &known.resolver);
+        let resolver = known.map_or_else(Arc::default, Arc::clone);
+        let egress = egress::Egress::new(&policy.egress, destinations, origins.keys(), counters);
+        let credentials = credentials::Credentials::new(policy.credentials.clone(), environment)?;
+        let base = Scope::build(policy, environment, counters, previous.map(|previous| &previous.base))?;
+        lower.check(&base.proxies)?;
+        for (origin, scope) in &origins {
+            lower.check(&scope.proxies).map_err(|error| error.within(&policy::section_of(origin)))?;
+        }
         Ok(Self {
             generation: previous.map_or(0, |previous| previous.generation + 1),
-            egress: Arc::new(egress::Egress::new(&policy.egress, destinations, origins.keys(), counters)),
-            credentials: Arc::new(credentials::Credentials::new(policy.credentials.clone(), environment)?),
-            resolver: known.map_or_else(Arc::default, |previous| Arc::clone(&previous.resolver)),
-            base: Scope::build(policy, environment, counters, previous.map(|previous| &previous.base))?,
+            egress: Arc::new(egress),
+            credentials: Arc::new(credentials),
+            resolver,
+            base,
             origins,
+            lower,
         })
     }
 
@@ -119,6 +131,7 @@ impl Snapshot {
             resolver: Arc::clone(&self.resolver),
             base: base.unwrap_or_else(|| self.base.clone()),
             origins,
+            lower: self.lower.clone(),
         })
     }
 

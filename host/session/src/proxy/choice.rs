@@ -39,6 +39,8 @@ pub(crate) struct Proxies {
     bypass: Bypass,
     /// How TLS proxies are believed; read again when its files change. Absent where there is none.
     tls: Option<ArcSwap<Tls>>,
+    /// The variable or the key that names the first of them.
+    named: Option<&'static str>,
     /// What was set and `off` ignores, so that an error can say so.
     ignored: Option<&'static str>,
 }
@@ -89,6 +91,7 @@ impl Proxies {
             }
             false => None,
         };
+        let first = [&http, &https, &all].into_iter().flatten().map(|(name, _)| *name).next();
         let named = |written: Option<(&'static str, Address)>| {
             written.map(|(name, address)| Named::new(name, address, settings, tls.as_deref(), environment)).transpose()
         };
@@ -98,8 +101,14 @@ impl Proxies {
             all: named(all)?,
             bypass,
             tls: tls.map(ArcSwap::new),
+            named: first,
             ignored: ignored.filter(|_| settings.mode == Mode::Off),
         })
+    }
+
+    /// The variable or the key that names a proxy, whatever it is for. Absent where there is none.
+    pub(crate) fn named_by(&self) -> Option<&'static str> {
+        self.named
     }
 
     /// The proxy that a request to `origin` goes through. Absent: directly.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use crate::pool::SlotId;
-use crate::tcp;
+use crate::{connector, tcp};
 
 /// A way to the origin.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ enum Hop {
     Plain(tcp::Stream),
     /// TLS to the proxy itself.
     Tls(Box<TlsStream<tcp::Stream>>),
+    /// What the session's connector opened.
+    Lent(connector::Stream),
 }
 
 impl Stream {
@@ -34,6 +36,11 @@ impl Stream {
     pub(crate) fn direct(stream: tcp::Stream) -> Self {
         let peer = Some(stream.peer());
         Self { hop: Hop::Plain(stream), peer, early: Bytes::new() }
+    }
+
+    /// What the session's connector opened, to an address that it found itself.
+    pub(crate) fn lent(stream: connector::Stream) -> Self {
+        Self { hop: Hop::Lent(stream), peer: None, early: Bytes::new() }
     }
 
     /// Through a proxy, to an address of the origin's that we told it.
@@ -64,6 +71,7 @@ impl Stream {
         match &self.hop {
             Hop::Plain(stream) => stream.slot(),
             Hop::Tls(stream) => stream.get_ref().0.slot(),
+            Hop::Lent(stream) => stream.slot(),
         }
     }
 }
@@ -82,6 +90,7 @@ impl AsyncRead for Stream {
         match &mut self.hop {
             Hop::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Hop::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Hop::Lent(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -91,6 +100,7 @@ impl AsyncWrite for Stream {
         match &mut self.hop {
             Hop::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Hop::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Hop::Lent(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -102,6 +112,7 @@ impl AsyncWrite for Stream {
         match &mut self.hop {
             Hop::Plain(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
             Hop::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Hop::Lent(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
         }
     }
 
@@ -109,6 +120,7 @@ impl AsyncWrite for Stream {
         match &self.hop {
             Hop::Plain(stream) => stream.is_write_vectored(),
             Hop::Tls(stream) => stream.is_write_vectored(),
+            Hop::Lent(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -116,6 +128,7 @@ impl AsyncWrite for Stream {
         match &mut self.hop {
             Hop::Plain(stream) => Pin::new(stream).poll_flush(context),
             Hop::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Hop::Lent(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -123,6 +136,7 @@ impl AsyncWrite for Stream {
         match &mut self.hop {
             Hop::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Hop::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Hop::Lent(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod outgoing;
 mod forward;
+pub(crate) mod transport;
 
 use std::future::Future;
 use std::io;
@@ -33,6 +34,7 @@ use crate::route::{Origin, Route};
 use crate::stage::{Deadline, Stage};
 use crate::{proxy, tls};
 use forward::Forward;
+use outgoing::Upload;
 pub(crate) use outgoing::{Outgoing, WireBody, prepare};
 
 /// `[wire]`: the exchange up to the head of the answer.
@@ -162,22 +164,7 @@ pub(crate) fn exchange<'l>(
     async move {
         let (answer, sender) = handed?;
         let mut answer = pin!(answer);
-        let answer = match first_byte.timeout {
-            None => answer.await,
-            Some(timeout) => {
-                let deadline = async {
-                    if let Some(upload) = &upload {
-                        upload.ended().await;
-                    }
-                    tokio::time::sleep(timeout).await;
-                };
-                tokio::select! {
-                    biased;
-                    answer = &mut answer => answer,
-                    () = deadline => return Err(first_byte.passed()),
-                }
-            }
-        };
+        let answer = first_byte.wait(upload.as_deref(), answer.as_mut()).await?;
         let mut failure = match answer {
             Ok(answer) => return Ok(Sent::Answered(answer)),
             Err(failure) => failure,
@@ -219,6 +206,22 @@ impl FirstByte {
             }
             (Some(policy), _) => Self { timeout: Some(policy), name: "wire.timeout" },
             (None, caller) => Self { timeout: caller, name: "first-byte-timeout" },
+        }
+    }
+
+    /// Waits for an answer until then; the time counts from when the whole request has been handed over.
+    async fn wait<T>(self, upload: Option<&Upload>, mut answer: Pin<&mut impl Future<Output = T>>) -> Result<T, Error> {
+        let Some(timeout) = self.timeout else { return Ok(answer.await) };
+        let deadline = async {
+            if let Some(upload) = upload {
+                upload.ended().await;
+            }
+            tokio::time::sleep(timeout).await;
+        };
+        tokio::select! {
+            biased;
+            answer = &mut answer => Ok(answer),
+            () = deadline => Err(self.passed()),
         }
     }
 
