@@ -205,10 +205,21 @@ impl Builder {
     /// # Errors
     /// What the policy says that it is refused for.
     pub fn attempt(self) -> Result<Client, policy::Error> {
+        self.made_by(Session::new)
+    }
+
+    /// The session that `make` makes of it, if the policy can be used.
+    ///
+    /// # Errors
+    /// What the policy says that it is refused for.
+    pub fn made_by(
+        self,
+        make: impl FnOnce(Policy, &Environment, Destinations) -> Result<Session, policy::Error>,
+    ) -> Result<Client, policy::Error> {
         let Self { policy, destinations, environment, folder } = self;
         let policy = parse(&policy, &folder)?;
         let environment: Environment = environment.into_iter().collect();
-        let session = Session::new(policy, &environment, destinations.clone())?;
+        let session = make(policy, &environment, destinations.clone())?;
         Ok(Client { session, folder, destinations, environment })
     }
 }
