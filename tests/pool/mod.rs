@@ -3,6 +3,7 @@
 //! Answers wait at gates, so that every test decides what is in flight; cancellation counts polls, not milliseconds.
 
 mod keepalive;
+mod isolation;
 mod limits;
 
 use std::future::Future;
