@@ -183,3 +183,22 @@ async fn no_secret_shows_in_logs_errors_records_or_debug() {
         assert!(!shown.contains(mark), "`{mark}` shows in {shown}");
     }
 }
+
+/// V1: what the guest sets itself is warned of by name, once a header and a policy, and never by value.
+#[tokio::test]
+async fn a_header_that_is_taken_out_is_warned_of_once() {
+    let (log, _guard) = Log::listen();
+    let origin = hello().await;
+    let client = Client::under("[monitor]\nredact = [\"x-corp-key\", \"X-Api-Key\"]").to(&origin).build();
+    for _ in 0..3 {
+        let own = [("x-corp-key", "leaked"), ("x-api-key", "leaked"), ("api-key", "kept")];
+        client.read(ask(&origin.url("/"), &own)).await.unwrap();
+        let seen = origin.ledger().requests.pop().unwrap();
+        assert!(!seen.head.contains("leaked"), "{}", seen.head);
+        assert_eq!(seen.header("api-key").as_deref(), Some("kept"));
+    }
+    for name in ["x-corp-key", "x-api-key"] {
+        assert_eq!(log.warnings(&format!("header={name}")).len(), 1, "{}", log.text());
+    }
+    assert!(!log.text().contains("leaked"));
+}

@@ -20,7 +20,7 @@ pub mod proxy;
 pub mod tls;
 pub mod wire;
 pub mod body;
-mod monitor;
+pub mod monitor;
 mod error;
 
 use std::collections::BTreeMap;

@@ -3,16 +3,55 @@
 //! Fed by the one stage helper and by the pool; read by `--timings`, the demo and, later, metrics. A record holds times,
 //! counts and names of stages: no header, no body, no query.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::HeaderName;
+use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Error, Kind};
 use crate::policy::units::Timeout;
 use crate::stage::{Deadline, Stage};
+
+/// `[monitor]`: what is told, and what is not.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Headers that carry keys. What a guest sets in one of them itself, without a placeholder, is taken out of the
+    /// request, with a warning that names the header once a policy. Default: authorization, proxy-authorization, cookie,
+    /// x-api-key, api-key, x-goog-api-key. An empty list lets everything through.
+    pub redact: Vec<Header>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let known = ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-goog-api-key"];
+        Self { redact: known.map(HeaderName::from_static).map(Header).into() }
+    }
+}
+
+/// The name of a header.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Header(pub HeaderName);
+
+impl TryFrom<String> for Header {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| format!("`{}` is not the name of a header", text.escape_debug()))
+    }
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
 
 /// The timing record of one exchange, shared between who asked for it and the session. The default records nothing.
 #[derive(Clone, Debug, Default)]

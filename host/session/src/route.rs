@@ -22,7 +22,7 @@ use crate::proxy::Proxy;
 use crate::stage::Stage;
 use crate::tcp::Keepalive;
 use crate::tls::Identity;
-use crate::{body, dns, egress, pool, proxy, tcp, tls, wire};
+use crate::{body, dns, egress, monitor, pool, proxy, tcp, tls, wire};
 
 /// `http` or `https`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -299,6 +299,8 @@ impl Shape {
             tls: tls_settings,
             wire,
             body,
+            // What a guest may say, and what is told.
+            monitor: monitor::Settings { redact: _ },
             // Each origin's own has been chosen before.
             origins: _,
         } = policy;

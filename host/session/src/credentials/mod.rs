@@ -7,18 +7,20 @@
 mod secret;
 mod source;
 mod url;
+mod redact;
 
 use std::collections::BTreeMap;
 
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use serde::Deserialize;
 
 use crate::Environment;
 use crate::error::{Error, Kind};
+use crate::monitor::Header;
 use crate::policy;
 use crate::route::{Origin, Route, Scheme};
 use crate::stage::Stage;
+use redact::Redact;
 pub use secret::Secret;
 pub(crate) use secret::sensitive;
 pub use source::Source;
@@ -84,7 +86,10 @@ pub(crate) fn check_name(name: &str) -> Result<(), policy::Error> {
 
 /// The stage: secrets made ready to be put in.
 #[derive(Debug)]
-pub struct Credentials(BTreeMap<String, Credential>);
+pub struct Credentials {
+    redact: Redact,
+    named: BTreeMap<String, Credential>,
+}
 
 #[derive(Debug)]
 struct Credential {
@@ -94,17 +99,21 @@ struct Credential {
 }
 
 impl Credentials {
-    /// The stage with these credentials. Variables are read here, once; a secret that is missing is an error of the
+    /// The stage with these credentials; `redact` are the headers in which a guest may set nothing itself. Variables are read here, once; a secret that is missing is an error of the
     /// requests that need it, not of the policy.
     ///
     /// # Errors
     /// A name that no placeholder can hold.
-    pub fn new(settings: BTreeMap<String, Settings>, environment: &Environment) -> Result<Self, policy::Error> {
+    pub fn new(
+        settings: BTreeMap<String, Settings>,
+        redact: &[Header],
+        environment: &Environment,
+    ) -> Result<Self, policy::Error> {
         settings.keys().try_for_each(|name| check_name(name))?;
         let credentials = settings.into_iter().map(|(name, Settings { source, urls, plain_proxy })| {
             (name, Credential { urls, plain_proxy, held: Held::new(source, environment) })
         });
-        Ok(Self(credentials.collect()))
+        Ok(Self { redact: Redact::new(redact), named: credentials.collect() })
     }
 
     /// Takes out keys that the guest set itself and puts secrets in the place of placeholders.
@@ -117,9 +126,7 @@ impl Credentials {
             let message = "the URI holds a placeholder; a secret goes into a header only";
             return Err(Error::new(Stage::Credentials, Kind::CredentialDenied, message));
         }
-        if headers.iter().any(|(name, value)| carries_key(name) && find(value.as_bytes()).is_none()) {
-            strip(headers);
-        }
+        self.redact.strip(headers);
         for value in headers.values_mut() {
             if let Some(placeholder) = find(value.as_bytes()) {
                 *value = self.fill(&placeholder, route, uri)?;
@@ -135,7 +142,7 @@ impl Credentials {
             let message = "a header holds two placeholders; one secret goes into a header";
             return Err(Error::new(Stage::Credentials, Kind::CredentialDenied, message));
         }
-        let Some(credential) = self.0.get(name) else { return Err(self.unknown(name, origin, uri)) };
+        let Some(credential) = self.named.get(name) else { return Err(self.unknown(name, origin, uri)) };
         if !credential.urls.iter().any(|url| url.covers(origin, uri.path())) {
             return Err(denied(name, origin, uri));
         }
@@ -161,7 +168,7 @@ impl Credentials {
     fn unknown(&self, name: &str, origin: &Origin, uri: &Uri) -> Error {
         let name = if name.is_empty() { "NAME" } else { name };
         let near = |known: &&String| strsim::normalized_damerau_levenshtein(known, name);
-        let nearest = self.0.keys().max_by(|one, other| near(one).total_cmp(&near(other)));
+        let nearest = self.named.keys().max_by(|one, other| near(one).total_cmp(&near(other)));
         let nearest = nearest.map(|nearest| format!("; nearest: `{nearest}`")).unwrap_or_default();
         let message = format!("no credential is called `{name}`{nearest}");
         Error::new(Stage::Credentials, Kind::CredentialDenied, message)
@@ -178,39 +185,6 @@ fn denied(name: &str, origin: &Origin, uri: &Uri) -> Error {
         )),
         false => error(format!("`credentials.{name}` may not go to {origin}{path}"))
             .with_hint(format!("credentials.{name}.urls = [..., \"{origin}{path}\"]")),
-    }
-}
-
-/// Headers that carry keys.
-const KEY_HEADERS: [HeaderName; 6] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-];
-
-fn carries_key(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "authorization" | "proxy-authorization" | "cookie" | "x-api-key" | "api-key" | "x-goog-api-key"
-    )
-}
-
-/// Takes out the values without a placeholder of the headers that carry keys.
-fn strip(headers: &mut HeaderMap) {
-    for name in KEY_HEADERS {
-        let values = headers.get_all(&name);
-        let kept: Vec<HeaderValue> = values.iter().filter(|value| find(value.as_bytes()).is_some()).cloned().collect();
-        if values.iter().count() == kept.len() {
-            continue;
-        }
-        tracing::warn!(header = %name, "a key that the guest set itself was taken out; write a placeholder in its place");
-        headers.remove(&name);
-        for value in kept {
-            headers.append(&name, value);
-        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a guest may write, where it may go, and what it gets.
 
+use http::HeaderName;
+
 use super::*;
+use crate::monitor;
 
 const SECRET: &str = "sk-hidden";
 
@@ -15,7 +18,7 @@ fn credentials() -> Credentials {
         ("nowhere".to_owned(), settings(Source::Value(Secret::new(SECRET)), &[])),
     ]);
     let environment = [("OPENAI_API_KEY".to_owned(), format!("{SECRET}\n"))].into_iter().collect();
-    Credentials::new(map, &environment).unwrap()
+    Credentials::new(map, &monitor::Settings::default().redact, &environment).unwrap()
 }
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -132,7 +135,7 @@ fn a_name_that_no_placeholder_can_hold_is_refused_at_load() {
     for bad in ["", "a b", "a:b", "é"] {
         let settings = Settings { source: Source::Env("X".to_owned()), urls: vec![], plain_proxy: false };
         let map = BTreeMap::from([(bad.to_owned(), settings)]);
-        assert!(Credentials::new(map, &Environment::default()).is_err(), "{bad:?}");
+        assert!(Credentials::new(map, &[], &Environment::default()).is_err(), "{bad:?}");
     }
 }
 
@@ -146,7 +149,7 @@ fn a_proxy_reads_a_secret_only_where_the_credential_lets_it() {
     let urls = || ["https://api.test", "http://api.test"].map(|url| Prefix::parse(url).unwrap()).to_vec();
     let settings = |plain_proxy| Settings { source: Source::Value(Secret::new(SECRET)), urls: urls(), plain_proxy };
     let map = BTreeMap::from([("kept".to_owned(), settings(false)), ("shown".to_owned(), settings(true))]);
-    let credentials = Credentials::new(map, &Environment::default()).unwrap();
+    let credentials = Credentials::new(map, &[], &Environment::default()).unwrap();
     // URL, proxy, credential, is it sent
     let table = [
         ("http://api.test/", None, "kept", true),
@@ -168,4 +171,14 @@ fn a_proxy_reads_a_secret_only_where_the_credential_lets_it() {
             assert!(error.hint().unwrap().starts_with("credentials.kept.plain_proxy = true"), "{error:?}");
         }
     }
+}
+
+#[test]
+fn the_headers_that_carry_keys_are_the_policys_to_name() {
+    let names = ["x-corp-key".to_owned().try_into().unwrap()];
+    let credentials = Credentials::new(BTreeMap::new(), &names, &Environment::default()).unwrap();
+    let mut headers = headers(&[("x-corp-key", "own"), ("authorization", "own")]);
+    let route = Route::to(Origin::parse("https://api.test").unwrap(), None);
+    credentials.apply(&route, &"https://api.test/".parse().unwrap(), &mut headers).unwrap();
+    assert_eq!((headers.len(), &headers["authorization"]), (1, &"own".parse().unwrap()));
 }

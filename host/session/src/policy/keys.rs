@@ -296,6 +296,11 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("body.max_request", Of(|p| quoted(p.body.max_request)), "The largest request body."),
     key("body.max_response", Of(|p| quoted(p.body.max_response)), "The largest answer."),
+    key(
+        "monitor.redact",
+        Of(|p| list(&p.monitor.redact)),
+        "Headers that carry keys: what a guest sets there itself, without a placeholder, is taken out, with a warning that names the header.",
+    ),
 ];
 
 /// Keys that the design has and this version does not.
@@ -308,9 +313,7 @@ const LATER: &[&str] = &[
     "retry.max_body",
     "drain",
     "drain.grace",
-    "monitor",
     "monitor.signals",
-    "monitor.redact",
     "credentials.*.command",
     "credentials.*.expires",
     "credentials.*.access_key",

@@ -105,7 +105,7 @@ fn a_key_of_a_later_version_is_not_called_unknown() {
     let table = [
         ("[retry]\nstale = \"off\"", "seaway.toml:1: `retry.stale` is not supported by this version yet"),
         ("[retry]", "seaway.toml:1: `retry` is not supported by this version yet"),
-        ("[monitor]\nsignals = []", "seaway.toml:1: `monitor.signals` is not supported by this version yet"),
+        ("[monitor]\nsignals = []", "seaway.toml:2: `monitor.signals` is not supported by this version yet"),
         (
             "[credentials.aws]\nkind = \"sigv4\"",
             "seaway.toml:2: `credentials.aws.kind = \"sigv4\"` is not supported by this version yet",
