@@ -189,10 +189,13 @@ impl Config {
         if let Some(model) = &self.model {
             return Ok(model.clone());
         }
-        let ready = |credential: &str| match self.policy.credentials.get(credential).map(|settings| &settings.source) {
-            Some(Source::Env(variable)) => environment.get(variable).is_some(),
-            Some(Source::File(_) | Source::Value(_)) => true,
-            None => false,
+        let is_there = |source: &Source| match source {
+            Source::Env(variable) => environment.get(variable).is_some(),
+            Source::File(_) | Source::Value(_) => true,
+        };
+        let ready = |credential: &str| {
+            let settings = self.policy.credentials.get(credential);
+            settings.is_some_and(|settings| settings.sources().all(|(_, source)| is_there(source)))
         };
         let usable: Vec<(&String, &String)> = self
             .table
@@ -302,11 +305,7 @@ fn imply_credentials(
         if let Some(variable) = variable
             && !credentials.contains_key(credential)
         {
-            let implied = credentials::Settings {
-                source: Source::Env(variable.to_owned()),
-                urls: Vec::new(),
-                plain_proxy: false,
-            };
+            let implied = credentials::Settings::key(Source::Env(variable.to_owned()), Vec::new());
             credentials.insert(credential.to_owned(), implied);
         }
     }
@@ -325,6 +324,8 @@ pub(crate) fn fingerprint(text: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use seaway_session::credentials::Sort;
+
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
@@ -339,7 +340,7 @@ mod tests {
     fn without_a_file_the_built_in_rows_have_their_credentials() {
         let config = Config::build(None, Policy::default(), Written::default(), Vec::new(), &environment(&[])).unwrap();
         let openai = &config.policy.credentials["openai"];
-        assert_eq!(openai.source, Source::Env("OPENAI_API_KEY".to_owned()));
+        assert_eq!(openai.kind, Sort::Key(Source::Env("OPENAI_API_KEY".to_owned())));
         assert_eq!(openai.urls, [Prefix::parse("https://api.openai.com/v1").unwrap()]);
         assert!(!config.policy.credentials.contains_key("vllm"), "a local row has no credential");
         assert!(config.destinations.written.is_empty());
@@ -358,7 +359,7 @@ mod tests {
     fn a_written_credential_replaces_the_built_in_one_whole() {
         let config = parse("[credentials.openai]\nfile = \"key\"\n", &[]).unwrap();
         let openai = &config.policy.credentials["openai"];
-        assert!(matches!(openai.source, Source::File(_)));
+        assert!(matches!(openai.kind, Sort::Key(Source::File(_))));
         assert_eq!(openai.urls, [Prefix::parse("https://api.openai.com/v1").unwrap()]);
     }
 

@@ -242,9 +242,12 @@ impl Session {
         exchange.record.update(|timings| timings.via = route.proxy().map(proxy::Proxy::via));
         let answer = async {
             let apply = || snapshot.credentials.apply(&route, &head.uri, &mut head.headers);
-            Stage::Credentials.decide(&exchange, apply)?;
+            let signing = Stage::Credentials.decide(&exchange, apply)?;
 
-            let body = wire::prepare(&mut head, body, policy, &exchange).await?;
+            let body = wire::prepare(&mut head, body, policy, signing.is_some(), &exchange).await?;
+            if let Some(signing) = signing {
+                Stage::Credentials.decide(&exchange, || signing.sign(origin, &mut head, body.whole()))?;
+            }
             let mut request = http::Request::from_parts(head, body);
             let first_byte = FirstByte::new(policy.wire.timeout, call.timeouts.first_byte);
             loop {

@@ -8,11 +8,11 @@ mod secret;
 mod source;
 mod url;
 mod redact;
+pub mod sigv4;
+mod settings;
 
 use std::collections::BTreeMap;
-
-use http::{HeaderMap, HeaderValue, Uri};
-use serde::Deserialize;
+use std::sync::Arc;
 
 use crate::Environment;
 use crate::error::{Error, Kind};
@@ -20,60 +20,19 @@ use crate::monitor::Header;
 use crate::policy;
 use crate::route::{Origin, Route, Scheme};
 use crate::stage::Stage;
+use http::{HeaderMap, HeaderValue, Uri};
 use redact::Redact;
 pub use secret::Secret;
 pub(crate) use secret::sensitive;
+pub use settings::{Settings, Sort};
+use sigv4::Signer;
+pub(crate) use sigv4::Signing;
 pub use source::Source;
 pub(crate) use source::{Absent, Held};
 pub use url::Prefix;
 
 /// What stands in a header, before the credential's name, for a secret.
 pub const PLACEHOLDER: &str = "seaway-credential:";
-
-/// `[credentials.NAME]`: a secret, and where it may go.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Keys")]
-pub struct Settings {
-    /// Where the secret comes from.
-    pub source: Source,
-    /// Where it may go. Empty: nowhere, unless the host knows a provider of the credential's name.
-    pub urls: Vec<Prefix>,
-    /// True if a proxy may read it, on its way to an `http` origin. Default false.
-    pub plain_proxy: bool,
-}
-
-/// `[credentials.NAME]` as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Keys {
-    env: Option<String>,
-    file: Option<std::path::PathBuf>,
-    value: Option<Secret>,
-    #[serde(default)]
-    urls: Vec<Prefix>,
-    #[serde(default)]
-    plain_proxy: bool,
-    #[serde(default)]
-    kind: Sort,
-}
-
-/// What is done with the secret. There is one answer yet.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Sort {
-    /// It takes the placeholder's place.
-    #[default]
-    Key,
-}
-
-impl TryFrom<Keys> for Settings {
-    type Error = &'static str;
-
-    fn try_from(keys: Keys) -> Result<Self, &'static str> {
-        let Keys { env, file, value, urls, plain_proxy, kind: Sort::Key } = keys;
-        Ok(Self { source: Source::one_of(env, file, value)?, urls, plain_proxy })
-    }
-}
 
 /// Says whether a credential may be called `name`: the name must be able to stand in a placeholder.
 pub(crate) fn check_name(name: &str) -> Result<(), policy::Error> {
@@ -95,12 +54,19 @@ pub struct Credentials {
 struct Credential {
     urls: Vec<Prefix>,
     plain_proxy: bool,
-    held: Held,
+    held: Ready,
+}
+
+/// What takes the place of a placeholder, or of its header.
+#[derive(Debug)]
+enum Ready {
+    Key(Held),
+    Sigv4(Arc<Signer>),
 }
 
 impl Credentials {
-    /// The stage with these credentials; `redact` are the headers in which a guest may set nothing itself. Variables are read here, once; a secret that is missing is an error of the
-    /// requests that need it, not of the policy.
+    /// The stage with these credentials; `redact` are the headers in which a guest may set nothing itself.
+    /// Variables are read here, once; a secret that is missing is an error of the requests that need it, not of the policy.
     ///
     /// # Errors
     /// A name that no placeholder can hold.
@@ -110,37 +76,48 @@ impl Credentials {
         environment: &Environment,
     ) -> Result<Self, policy::Error> {
         settings.keys().try_for_each(|name| check_name(name))?;
-        let credentials = settings.into_iter().map(|(name, Settings { source, urls, plain_proxy })| {
-            (name, Credential { urls, plain_proxy, held: Held::new(source, environment) })
+        let credentials = settings.into_iter().map(|(name, Settings { kind, urls, plain_proxy })| {
+            let held = match kind {
+                Sort::Key(source) => Ready::Key(Held::new(source, environment)),
+                Sort::Sigv4(settings) => Ready::Sigv4(Arc::new(Signer::new(*settings, environment))),
+            };
+            (name, Credential { urls, plain_proxy, held })
         });
         Ok(Self { redact: Redact::new(redact), named: credentials.collect() })
     }
 
-    /// Takes out keys that the guest set itself and puts secrets in the place of placeholders.
+    /// Takes out keys that the guest set itself and puts secrets in the place of placeholders. What comes back is the
+    /// signature that the request needs once it is as it leaves.
     ///
     /// # Errors
     /// Credential denied, if a placeholder names no credential or one that may not go there, or not that way; secret
     /// missing. The request must not be sent then: some headers may hold secrets already.
-    pub(crate) fn apply(&self, route: &Route, uri: &Uri, headers: &mut HeaderMap) -> Result<(), Error> {
+    pub(crate) fn apply(&self, route: &Route, uri: &Uri, headers: &mut HeaderMap) -> Result<Option<Signing>, Error> {
         if uri.path_and_query().is_some_and(|path| find(path.as_str().as_bytes()).is_some()) {
-            let message = "the URI holds a placeholder; a secret goes into a header only";
-            return Err(Error::new(Stage::Credentials, Kind::CredentialDenied, message));
+            return Err(refused("the URI holds a placeholder; a secret goes into a header only"));
         }
         self.redact.strip(headers);
-        for value in headers.values_mut() {
-            if let Some(placeholder) = find(value.as_bytes()) {
-                *value = self.fill(&placeholder, route, uri)?;
+        let mut signing = None;
+        for (name, value) in headers.iter_mut() {
+            let Some(placeholder) = find(value.as_bytes()) else { continue };
+            match self.fill(&placeholder, route, uri)? {
+                Filled::Value(filled) => *value = filled,
+                Filled::Signing(_) if signing.is_some() => {
+                    return Err(refused("two headers hold placeholders of signatures; a request is signed once"));
+                }
+                Filled::Signing(filled) => signing = Some((name.clone(), filled)),
             }
         }
-        Ok(())
+        let Some((name, signing)) = signing else { return Ok(None) };
+        headers.remove(name);
+        Ok(Some(signing))
     }
 
-    fn fill(&self, placeholder: &Placeholder<'_>, route: &Route, uri: &Uri) -> Result<HeaderValue, Error> {
+    fn fill(&self, placeholder: &Placeholder<'_>, route: &Route, uri: &Uri) -> Result<Filled, Error> {
         let origin = route.origin();
         let Placeholder { before, name, after } = *placeholder;
         if find(after).is_some() {
-            let message = "a header holds two placeholders; one secret goes into a header";
-            return Err(Error::new(Stage::Credentials, Kind::CredentialDenied, message));
+            return Err(refused("a header holds two placeholders; one secret goes into a header"));
         }
         let Some(credential) = self.named.get(name) else { return Err(self.unknown(name, origin, uri)) };
         if !credential.urls.iter().any(|url| url.covers(origin, uri.path())) {
@@ -148,21 +125,24 @@ impl Credentials {
         }
         // Over https there is a tunnel, which a proxy cannot look into.
         if let (Some(proxy), Scheme::Http, false) = (route.proxy(), origin.scheme(), credential.plain_proxy) {
-            let message = format!("`credentials.{name}` would be read by {proxy} on its way to {origin}");
-            return Err(Error::new(Stage::Credentials, Kind::CredentialDenied, message)
+            return Err(refused(format!("`credentials.{name}` would be read by {proxy} on its way to {origin}"))
                 .with_hint(format!("credentials.{name}.plain_proxy = true lets it; https keeps it from the proxy")));
         }
-        let missing = |message: String| {
-            Error::new(Stage::Credentials, Kind::SecretMissing, format!("credential `{name}`: {message}"))
-        };
-        let filled = credential.held.between(before, after).map_err(|absent| {
-            let error = missing(absent.message);
-            match absent.hint {
+        let missing = |Absent { message, hint }| {
+            let error = Error::new(Stage::Credentials, Kind::SecretMissing, format!("credential `{name}`: {message}"));
+            match hint {
                 Some(hint) => error.with_hint(hint),
                 None => error,
             }
-        })?;
-        filled.ok_or_else(|| missing("its secret does not fit into the header".to_owned()))
+        };
+        let unfit = || Absent { message: "its secret does not fit into the header".to_owned(), hint: None };
+        match &credential.held {
+            Ready::Key(held) => {
+                let filled = held.between(before, after).and_then(|filled| filled.ok_or_else(unfit));
+                filled.map(Filled::Value).map_err(missing)
+            }
+            Ready::Sigv4(signer) => signer.ready().map(Filled::Signing).map_err(missing),
+        }
     }
 
     fn unknown(&self, name: &str, origin: &Origin, uri: &Uri) -> Error {
@@ -176,14 +156,23 @@ impl Credentials {
     }
 }
 
+/// What a placeholder came to.
+enum Filled {
+    Value(HeaderValue),
+    Signing(Signing),
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::new(Stage::Credentials, Kind::CredentialDenied, message)
+}
+
 fn denied(name: &str, origin: &Origin, uri: &Uri) -> Error {
     let path = uri.path();
-    let error = |message: String| Error::new(Stage::Credentials, Kind::CredentialDenied, message);
     match url::is_ambiguous(path) {
-        true => error(format!(
+        true => refused(format!(
             "`credentials.{name}` may not go to {origin}{path}: no entry of `urls` matches dot segments or encoded slashes"
         )),
-        false => error(format!("`credentials.{name}` may not go to {origin}{path}"))
+        false => refused(format!("`credentials.{name}` may not go to {origin}{path}"))
             .with_hint(format!("credentials.{name}.urls = [..., \"{origin}{path}\"]")),
     }
 }

@@ -106,6 +106,15 @@ impl Held {
     }
 }
 
+impl Held {
+    /// The secret as text.
+    pub(super) fn text(&self) -> Result<Zeroizing<String>, Absent> {
+        let value = self.between(b"", b"")?;
+        let text = value.as_ref().and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
+        Ok(Zeroizing::new(text.expect("a secret that is ready is text").to_owned()))
+    }
+}
+
 impl fmt::Debug for Held {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,7 +9,7 @@ const SECRET: &str = "sk-hidden";
 
 fn credentials() -> Credentials {
     let urls = |urls: &[&str]| urls.iter().map(|url| Prefix::parse(url).unwrap()).collect();
-    let settings = |source: Source, allowed: &[&str]| Settings { source, urls: urls(allowed), plain_proxy: false };
+    let settings = |source: Source, allowed: &[&str]| Settings::key(source, urls(allowed));
     let map = BTreeMap::from([
         ("openai".to_owned(), settings(Source::Env("OPENAI_API_KEY".to_owned()), &["https://api.test/v1"])),
         ("absent".to_owned(), settings(Source::Env("ABSENT_KEY".to_owned()), &["https://api.test"])),
@@ -29,7 +29,10 @@ fn applied(uri: &str, pairs: &[(&'static str, &str)]) -> Result<HeaderMap, Error
     let uri: Uri = uri.parse().unwrap();
     let mut headers = headers(pairs);
     let route = Route::to(Origin::of(&uri).unwrap(), None);
-    credentials().apply(&route, &uri, &mut headers).map(|()| headers)
+    credentials().apply(&route, &uri, &mut headers).map(|signing| {
+        assert!(signing.is_none());
+        headers
+    })
 }
 
 /// The error's kind, line and hint.
@@ -133,7 +136,7 @@ fn two_headers_may_each_hold_one() {
 #[test]
 fn a_name_that_no_placeholder_can_hold_is_refused_at_load() {
     for bad in ["", "a b", "a:b", "é"] {
-        let settings = Settings { source: Source::Env("X".to_owned()), urls: vec![], plain_proxy: false };
+        let settings = Settings::key(Source::Env("X".to_owned()), vec![]);
         let map = BTreeMap::from([(bad.to_owned(), settings)]);
         assert!(Credentials::new(map, &[], &Environment::default()).is_err(), "{bad:?}");
     }
@@ -147,7 +150,7 @@ fn nothing_shows_a_secret() {
 #[test]
 fn a_proxy_reads_a_secret_only_where_the_credential_lets_it() {
     let urls = || ["https://api.test", "http://api.test"].map(|url| Prefix::parse(url).unwrap()).to_vec();
-    let settings = |plain_proxy| Settings { source: Source::Value(Secret::new(SECRET)), urls: urls(), plain_proxy };
+    let settings = |plain_proxy| Settings { plain_proxy, ..Settings::key(Source::Value(Secret::new(SECRET)), urls()) };
     let map = BTreeMap::from([("kept".to_owned(), settings(false)), ("shown".to_owned(), settings(true))]);
     let credentials = Credentials::new(map, &[], &Environment::default()).unwrap();
     // URL, proxy, credential, is it sent

@@ -63,8 +63,13 @@ impl Document {
         }
         self.rebase(&mut policy);
         policy.origins.values_mut().for_each(|policy| self.rebase(policy));
-        let in_file = policy.credentials.iter().filter(|(_, settings)| matches!(settings.source, Source::Value(_)));
-        let in_file = in_file.map(|(name, _)| format!("credentials.{}.value", explain::segment(name)));
+        let in_file = policy.credentials.iter().flat_map(|(name, settings)| {
+            let name = explain::segment(name);
+            // The ID of an access key is none.
+            let secrets = settings.sources().filter(|(key, _)| *key != Some("access_key"));
+            let secrets = secrets.filter(|(_, source)| matches!(source, Source::Value(_)));
+            secrets.map(move |(key, _)| format!("credentials.{name}.{}", key.unwrap_or("value")))
+        });
         let in_file = in_file
             .chain(policy.proxy.secrets().map(str::to_owned))
             .map(|key| Error::key(key, "the secret itself is in the file; `env` or `file` keeps it out"));
@@ -120,7 +125,7 @@ impl Document {
         for path in files {
             *path = self.resolve(path);
         }
-        let secrets = policy.credentials.values_mut().map(|credential| &mut credential.source);
+        let secrets = policy.credentials.values_mut().flat_map(credentials::Settings::sources_mut);
         for source in secrets.chain(&mut proxy.auth) {
             match source {
                 Source::File(path) => *path = self.resolve(path),

@@ -98,7 +98,24 @@ pub(super) const KEYS: &[Key] = &[
         Example("false"),
         "Whether a proxy may read the secret on its way to an http:// URL. Without it such a request is refused.",
     ),
-    key("credentials.*.kind", Example("\"key\""), "The secret takes the placeholder's place, whatever the header."),
+    key(
+        "credentials.*.kind",
+        Example("\"key\""),
+        "key: the secret takes the placeholder's place, whatever the header. sigv4: the placeholder's header is replaced by an AWS signature of the request, whose body is collected up to `body.max_request` for it.",
+    ),
+    key(
+        "credentials.*.access_key",
+        Example("{ env = \"AWS_ACCESS_KEY_ID\" }"),
+        "sigv4: the access key's ID, as `env`, `file` or `value`.",
+    ),
+    key("credentials.*.secret_key", Example("{ env = \"AWS_SECRET_ACCESS_KEY\" }"), "sigv4: the access key's secret."),
+    key(
+        "credentials.*.token",
+        Example("{ env = \"AWS_SESSION_TOKEN\" }"),
+        "sigv4: the session token, where the keys are temporary.",
+    ),
+    key("credentials.*.region", Example("\"eu-central-1\""), "sigv4: the region that is signed for."),
+    key("credentials.*.service", Example("\"bedrock\""), "sigv4: the service that is signed for."),
     key("pool.limit", Of(|p| p.pool.limit.to_string()), "Open connections, all hosts together. 0 is no limit."),
     key(
         "pool.limit_per_host",
@@ -316,11 +333,6 @@ const LATER: &[&str] = &[
     "monitor.signals",
     "credentials.*.command",
     "credentials.*.expires",
-    "credentials.*.access_key",
-    "credentials.*.secret_key",
-    "credentials.*.token",
-    "credentials.*.region",
-    "credentials.*.service",
     "dns.servers",
     "dns.ttl_min",
     "dns.ttl_max",
@@ -330,7 +342,7 @@ const LATER: &[&str] = &[
 ];
 
 /// Values that the design has and this version does not.
-const LATER_WORDS: &[(&str, &str)] = &[("credentials.*.kind", "sigv4")];
+const LATER_WORDS: &[(&str, &str)] = &[];
 
 /// The names of all keys.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {

@@ -59,11 +59,13 @@ pub(crate) struct Upload {
     error: Mutex<Option<Error>>,
 }
 
-/// Checks the head and strips it to what is written, and collects the body where it is short.
+/// Checks the head and strips it to what is written, and collects the body where it is short, or where `whole` says that
+/// it is needed as a whole.
 pub(crate) async fn prepare(
     head: &mut Parts,
     body: RequestBody,
     policy: &Policy,
+    whole: bool,
     exchange: &Exchange,
 ) -> Result<WireBody, Error> {
     let Parts { method: _, uri, version, headers, extensions, .. } = head;
@@ -78,7 +80,7 @@ pub(crate) async fn prepare(
     if policy.pool.force_close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let body = wire_body(body, declared, policy.body.max_request.0, exchange).await?;
+    let body = wire_body(body, declared, policy.body.max_request.0, whole, exchange).await?;
     match (&body, declared) {
         (WireBody::Full(_), _) => {}
         (WireBody::Stream(_), Some(declared)) => drop(headers.insert(CONTENT_LENGTH, declared.into())),
@@ -120,6 +122,7 @@ async fn wire_body(
     body: RequestBody,
     declared: Option<u64>,
     limit: u64,
+    whole: bool,
     exchange: &Exchange,
 ) -> Result<WireBody, Error> {
     if let Some(length) = declared.filter(|length| *length > limit) {
@@ -128,7 +131,7 @@ async fn wire_body(
     let bytes = match body.0 {
         Content::Empty => Bytes::new(),
         Content::Full(bytes) => bytes,
-        Content::Stream(body) => match exchange.within(Stage::Wire, collect(body, declared, limit)).await? {
+        Content::Stream(body) => match exchange.within(Stage::Wire, collect(body, declared, limit, whole)).await? {
             Collected::Whole(bytes) => bytes,
             Collected::Streamed(streamed) => return Ok(WireBody::Stream(streamed)),
         },
@@ -153,7 +156,9 @@ async fn collect(
     mut body: UnsyncBoxBody<Bytes, BoxError>,
     declared: Option<u64>,
     limit: u64,
+    whole: bool,
 ) -> Result<Collected, Error> {
+    let longest = if whole { limit } else { COLLECTED as u64 };
     let expected = body.size_hint().exact().or(declared);
     if let Some(length) = expected.filter(|length| *length > limit) {
         return Err(too_large(Some(length), limit));
@@ -170,7 +175,7 @@ async fn collect(
             upload: Arc::default(),
         }))
     };
-    if expected.is_some_and(|length| length > COLLECTED as u64) {
+    if expected.is_some_and(|length| length > longest) {
         return Ok(streamed(Bytes::new(), body, None));
     }
     let mut trailers = None;
@@ -187,9 +192,8 @@ async fn collect(
         match (first.is_empty(), more.is_empty()) {
             (true, _) => first = data,
             (false, true) => {
-                more.reserve(
-                    usize::try_from(expected.unwrap_or(0)).unwrap_or(0).clamp(first.len() + data.len(), COLLECTED * 2),
-                );
+                let expected = usize::try_from(expected.unwrap_or(0)).unwrap_or(0).min(COLLECTED * 2);
+                more.reserve(expected.max(first.len() + data.len()));
                 more.extend_from_slice(&first);
                 more.extend_from_slice(&data);
             }
@@ -199,7 +203,7 @@ async fn collect(
         if length as u64 > limit {
             return Err(too_large(None, limit));
         }
-        if length > COLLECTED {
+        if length as u64 > longest {
             return Ok(streamed(if more.is_empty() { first } else { more.freeze() }, body, None));
         }
     }
@@ -251,6 +255,14 @@ fn own_failure(source: BoxError) -> Error {
 }
 
 impl WireBody {
+    /// The body, unless it is streamed.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Self::Full(bytes) => Some(bytes.as_deref().unwrap_or_default()),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// Where a streamed body reports to.
     pub(super) fn upload(&self) -> Option<Arc<Upload>> {
         match self {
@@ -371,7 +383,7 @@ mod tests {
         let (mut head, ()) = request.body(()).unwrap().into_parts();
         let policy = Policy::default();
         let exchange = Exchange::begin(Record::default(), &Arc::default());
-        let body = prepare(&mut head, body, &policy, &exchange).await?;
+        let body = prepare(&mut head, body, &policy, false, &exchange).await?;
         Ok(Request::from_parts(head, body))
     }
 
@@ -392,6 +404,10 @@ mod tests {
         assert!(matches!(request.body(), WireBody::Full(Some(bytes)) if *bytes == "abcd"));
         let piece: &'static [u8] = &[0; 700_000];
         let request = prepared("http://a.example", streamed(vec![piece, piece, piece]), &[]).await.unwrap();
+        // What comes in one piece may be far larger than what is collected.
+        let large: &'static [u8] = &[0; 3_000_000];
+        let larger = prepared("http://a.example", streamed(vec![b"ab", large]), &[]).await.unwrap();
+        assert!(matches!(larger.body(), WireBody::Stream(_)));
         let WireBody::Stream(_) = request.body() else { panic!("collected") };
         assert_eq!(request.into_body().collect().await.unwrap().to_bytes().len(), 2_100_000);
     }

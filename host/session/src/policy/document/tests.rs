@@ -8,6 +8,7 @@ use http::Method;
 use serde::Deserialize;
 
 use super::*;
+use crate::credentials::Sort;
 use crate::policy::units::{Period, Size, Timeout};
 use crate::tcp::Keepalive;
 
@@ -106,10 +107,6 @@ fn a_key_of_a_later_version_is_not_called_unknown() {
         ("[retry]\nstale = \"off\"", "seaway.toml:1: `retry.stale` is not supported by this version yet"),
         ("[retry]", "seaway.toml:1: `retry` is not supported by this version yet"),
         ("[monitor]\nsignals = []", "seaway.toml:2: `monitor.signals` is not supported by this version yet"),
-        (
-            "[credentials.aws]\nkind = \"sigv4\"",
-            "seaway.toml:2: `credentials.aws.kind = \"sigv4\"` is not supported by this version yet",
-        ),
         (
             "[credentials.\"a.b\"]\ncommand = [\"pass\"]",
             "seaway.toml:2: `credentials.\"a.b\".command` is not supported by this version yet",
@@ -224,8 +221,8 @@ fn relative_paths_start_at_the_files_folder() {
     assert_eq!(policy.tls.ca, [PathBuf::from("/etc/seaway/a.pem"), PathBuf::from("/abs/b.pem")]);
     assert_eq!(policy.tls.client_cert, Some(PathBuf::from("/etc/seaway/c.pem")));
     assert_eq!(policy.tls.client_key, Some(PathBuf::from("/etc/seaway/keys/c.key")));
-    assert_eq!(policy.credentials["x"].source, Source::File(PathBuf::from("/etc/seaway/x.key")));
-    assert_eq!(policy.credentials["y"].source, Source::Env("Y".to_owned()));
+    assert_eq!(policy.credentials["x"].kind, Sort::Key(Source::File(PathBuf::from("/etc/seaway/x.key"))));
+    assert_eq!(policy.credentials["y"].kind, Sort::Key(Source::Env("Y".to_owned())));
 }
 
 #[test]
@@ -294,4 +291,39 @@ fn an_error_found_later_gets_its_place_in_the_file() {
     let located = |key: &str| document.locate(Error::key(key, "wrong")).to_string();
     assert_eq!(located("models.\"a.b\".provider"), "seaway.toml:2: `models.\"a.b\".provider`: wrong");
     assert_eq!(located("tls.ca"), "seaway.toml: `tls.ca`: wrong");
+}
+
+#[test]
+fn a_signature_has_keys_of_its_own() {
+    let whole = "[credentials.aws]\nkind = \"sigv4\"\naccess_key = { env = \"ID\" }\nsecret_key = { file = \"secret\" }\n\
+                 token = { value = \"hidden\" }\nregion = \"eu-central-1\"\nservice = \"bedrock\"\n";
+    let document = Document::parse(Path::new("/etc/seaway/seaway.toml"), whole).unwrap();
+    let (policy, warnings) = document.policy(Preset::Default, &[]).unwrap();
+    let sources: Vec<_> = policy.credentials["aws"].sources().map(|(key, source)| (key.unwrap(), source)).collect();
+    assert_eq!(
+        sources[..2],
+        [
+            ("access_key", &Source::Env("ID".to_owned())),
+            ("secret_key", &Source::File(PathBuf::from("/etc/seaway/secret"))),
+        ]
+    );
+    assert!(
+        warnings.len() == 1 && warnings[0].starts_with("/etc/seaway/seaway.toml:5: `credentials.aws.token`"),
+        "{warnings:?}"
+    );
+    assert_refused(&[
+        (&whole.replace("sigv4", "key"), "seaway.toml:1: `credentials.aws`: has keys of a signature"),
+        (
+            &whole.replace("secret_key", "value = \"hidden\"\n#"),
+            "seaway.toml:1: `credentials.aws`: signs, for which one",
+        ),
+        (&whole.replace("secret_key", "#"), "seaway.toml:1: `credentials.aws`: lacks a key to sign with"),
+        (&whole.replace("region", "#"), "seaway.toml:1: `credentials.aws`: signs for a region and a service"),
+        (&whole.replace("eu-central-1", "eu/hidden"), "seaway.toml:1: `credentials.aws`: signs for a region"),
+        (
+            &whole.replace("env = \"ID\"", "env = \"ID\", value = \"hidden\""),
+            "seaway.toml:3: `credentials.aws.access_key`: has several",
+        ),
+        (&whole.replace("sigv4", "sigv5"), "seaway.toml:2: `credentials.aws.kind`: unknown word `sigv5`"),
+    ]);
 }
