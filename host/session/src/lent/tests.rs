@@ -234,6 +234,9 @@ async fn a_proxy_is_never_passed_by_without_a_word() {
     assert!(error.contains("`ALL_PROXY` names a proxy") && error.contains("mode = \"off\""), "{error}");
     let explicit = "proxy = { mode = 'explicit', https = 'http://p.test' }";
     assert!(over(explicit, &Environment::default()).contains("`proxy.https` names a proxy"));
+    let of_one = "[origin.'http://a.test']\nproxy = { mode = 'explicit', http = 'http://p.test' }";
+    let error = over(of_one, &Environment::default());
+    assert!(error.contains("a.test") && error.contains("`proxy.http` names a proxy"), "{error}");
     assert_eq!(over("proxy.mode = 'off'", &environment), "");
     let session = Pipes::new().session("");
     let error = session.swap(policy(explicit), &Environment::default(), Destinations::default()).unwrap_err();
