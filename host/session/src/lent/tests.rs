@@ -134,7 +134,8 @@ impl Service<Request<RequestBody>> for Fake {
 #[tokio::test]
 async fn a_transport_is_under_egress_and_credentials() {
     let fake = Fake::default();
-    let session = fake.session("credentials.k = { value = 'hidden', urls = ['http://a.test/v1'] }");
+    let credentials = "credentials.k = { value = 'hidden', urls = ['http://a.test/v1'] }";
+    let session = fake.session(&format!("{credentials}\npool.force_close = true"));
     let keyed = |uri: &str| {
         let request = Request::post(uri).header("authorization", "Bearer seaway-credential:k");
         let request = request.header("host", "other").header("connection", "x-one").header("x-one", "1");
