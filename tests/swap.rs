@@ -16,8 +16,11 @@ use seaway_tests::origin::Origin;
 use seaway_tests::soon;
 use tokio::task::JoinSet;
 
+/// Idle connections outlast every wait of a test: where one goes, a swap closed it.
+const KEPT: &str = "pool.keepalive = \"10m\"\n";
+
 fn limit(limit: usize) -> String {
-    format!("[pool]\nlimit = {limit}\n")
+    format!("{KEPT}pool.limit = {limit}\n")
 }
 
 /// W1: three hundred swaps of limits, TLS and DNS under load: no exchange fails, and no more is open than any of the
@@ -137,11 +140,11 @@ async fn a_stream_ends_under_the_policy_that_it_began_with() {
 async fn idle_connections_stay_if_their_route_is_unchanged() {
     let authority = Authority::new("swaps");
     let origin = Origin::tls(authority.leaf(&["localhost"]).server(), |_: &_| Answer::ok("hello")).await;
-    let policy = "tls = { roots = \"none\", ca = [\"ca.pem\"] }\n";
-    let client = Client::under(policy).to(&origin).file("ca.pem", authority.pem()).build();
+    let policy = format!("{KEPT}tls = {{ roots = \"none\", ca = [\"ca.pem\"] }}\n");
+    let client = Client::under(&policy).to(&origin).file("ca.pem", authority.pem()).build();
     let url = origin.url("/");
     client.get(&url).await.unwrap();
-    client.swap(&format!("{policy}total = \"30s\"\npool = {{ limit = 9, keepalive = \"60s\" }}")).unwrap();
+    client.swap(&format!("{policy}total = \"30s\"\npool.limit = 9")).unwrap();
     client.get(&url).await.unwrap();
     assert_eq!(origin.ledger().accepted, 1);
     client.swap(&format!("{policy}tcp.nodelay = false")).unwrap();
@@ -155,10 +158,10 @@ async fn idle_connections_stay_if_their_route_is_unchanged() {
 async fn a_connection_is_not_reused_for_a_host_that_is_no_longer_allowed() {
     let origin = Origin::plain(|_: &_| Answer::ok("hello")).await;
     let url = origin.url("/");
-    let client = Client::under(&format!("[egress]\nallow = [\"{}\"]", origin.url(""))).build();
+    let client = Client::under(&format!("{KEPT}[egress]\nallow = [\"{}\"]", origin.url(""))).build();
     client.get(&url).await.unwrap();
     client.settles(1, 1).await;
-    client.swap("[egress]\nallow = [\"https://elsewhere.example\"]").unwrap();
+    client.swap(&format!("{KEPT}[egress]\nallow = [\"https://elsewhere.example\"]")).unwrap();
     client.settles(0, 0).await;
     assert_eq!(client.get(&url).await.unwrap_err().stage(), Stage::Egress);
 }
@@ -190,7 +193,7 @@ async fn a_connection_to_an_address_that_is_no_longer_allowed_is_not_reused() {
     let url = origin.at("a.localhost", "/");
     let policy = |private: &str| {
         format!(
-            "[dns]\nhosts = {{ \"a.localhost\" = [\"127.0.0.1\"] }}\n\
+            "{KEPT}[dns]\nhosts = {{ \"a.localhost\" = [\"127.0.0.1\"] }}\n\
              [egress]\nallow = [\"http://*.localhost:{}\"]\nprivate = [{private}]",
             origin.port()
         )
