@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::FutureExt as _;
 
 pub use body::{RequestBody, ResponseBody};
 pub use error::{BoxError, Error, Kind};
@@ -241,8 +242,7 @@ impl Session {
         let origin = route.origin();
         exchange.record.update(|timings| timings.via = route.proxy().map(proxy::Proxy::via));
         let answer = async {
-            let apply = || snapshot.credentials.apply(&route, &head.uri, &mut head.headers);
-            let signing = Stage::Credentials.decide(&exchange, apply)?;
+            let signing = attach(&snapshot, &route, &mut head, &exchange).await?;
 
             let body = wire::prepare(&mut head, body, policy, signing.is_some(), &exchange).await?;
             if let Some(signing) = signing {
@@ -290,6 +290,23 @@ impl Session {
         let mut figures = self.inner.counters.figures();
         self.inner.pool.count(&mut figures);
         figures
+    }
+}
+
+/// Puts secrets into the head; the signature that comes back is to be made of the request as it leaves. Waits only where a
+/// command has yet to tell a secret.
+async fn attach(
+    snapshot: &Snapshot,
+    route: &Route,
+    head: &mut http::request::Parts,
+    exchange: &Exchange,
+) -> Result<Option<credentials::Signing>, Error> {
+    let credentials = &snapshot.credentials;
+    let due = credentials.due(route, &head.uri, &head.headers);
+    let mut apply = || credentials.apply(route, &head.uri, &mut head.headers);
+    match due {
+        None => Stage::Credentials.decide(exchange, apply),
+        Some(due) => Stage::Credentials.run(exchange, None, pin!(due.map(|()| apply()))).await,
     }
 }
 

@@ -89,8 +89,12 @@ impl Snapshot {
         let known = previous.filter(|previous| previous.base.policy.dns == policy.dns).map(|known| &known.resolver);
         let resolver = known.map_or_else(Arc::default, Arc::clone);
         let egress = egress::Egress::new(&policy.egress, destinations, origins.keys(), counters);
-        let credentials =
-            credentials::Credentials::new(policy.credentials.clone(), &policy.monitor.redact, environment)?;
+        let credentials = credentials::Credentials::new(
+            policy.credentials.clone(),
+            &policy.monitor.redact,
+            environment,
+            previous.map(|previous| &*previous.credentials),
+        )?;
         let base = Scope::build(policy, environment, counters, previous.map(|previous| &previous.base))?;
         lower.check(&base.proxies)?;
         for (origin, scope) in &origins {

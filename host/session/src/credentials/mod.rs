@@ -8,10 +8,12 @@ mod secret;
 mod source;
 mod url;
 mod redact;
+pub mod command;
 pub mod sigv4;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 
 use crate::Environment;
@@ -20,6 +22,9 @@ use crate::monitor::Header;
 use crate::policy;
 use crate::route::{Origin, Route, Scheme};
 use crate::stage::Stage;
+use command::Asked;
+use futures::FutureExt as _;
+use futures::future::join_all;
 use http::{HeaderMap, HeaderValue, Uri};
 use redact::Redact;
 pub use secret::Secret;
@@ -48,6 +53,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), policy::Error> {
 pub struct Credentials {
     redact: Redact,
     named: BTreeMap<String, Credential>,
+    /// True if a command is to be asked, for some of them.
+    asks: bool,
 }
 
 #[derive(Debug)]
@@ -61,12 +68,13 @@ struct Credential {
 #[derive(Debug)]
 enum Ready {
     Key(Held),
+    Command(Arc<Asked>),
     Sigv4(Arc<Signer>),
 }
 
 impl Credentials {
     /// The stage with these credentials; `redact` are the headers in which a guest may set nothing itself.
-    /// Variables are read here, once; a secret that is missing is an error of the requests that need it, not of the policy.
+    /// What the commands of `previous` have told is taken over. Variables are read here, once; a secret that is missing is an error of the requests that need it, not of the policy.
     ///
     /// # Errors
     /// A name that no placeholder can hold.
@@ -74,16 +82,49 @@ impl Credentials {
         settings: BTreeMap<String, Settings>,
         redact: &[Header],
         environment: &Environment,
+        previous: Option<&Self>,
     ) -> Result<Self, policy::Error> {
         settings.keys().try_for_each(|name| check_name(name))?;
         let credentials = settings.into_iter().map(|(name, Settings { kind, urls, plain_proxy })| {
             let held = match kind {
                 Sort::Key(source) => Ready::Key(Held::new(source, environment)),
+                Sort::Command(settings) => {
+                    Ready::Command(match previous.and_then(|previous| previous.named.get(&name)) {
+                        // What it told is as good under this policy.
+                        Some(Credential { held: Ready::Command(asked), .. }) if asked.settings == settings => {
+                            Arc::clone(asked)
+                        }
+                        Some(_) | None => Arc::new(Asked::new(settings)),
+                    })
+                }
                 Sort::Sigv4(settings) => Ready::Sigv4(Arc::new(Signer::new(*settings, environment))),
             };
             (name, Credential { urls, plain_proxy, held })
         });
-        Ok(Self { redact: Redact::new(redact), named: credentials.collect() })
+        let named: BTreeMap<_, _> = credentials.collect();
+        let asks = named.values().any(|credential| matches!(credential.held, Ready::Command(_)));
+        Ok(Self { redact: Redact::new(redact), named, asks })
+    }
+
+    /// What there is to wait for until [`Credentials::apply`] knows all secrets of a request: commands that tell some of
+    /// them. Absent, mostly, if there is none. A secret that may not go there is not asked for.
+    pub(crate) fn due(
+        &self,
+        route: &Route,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Option<impl Future<Output = ()> + use<>> {
+        if !self.asks {
+            return None;
+        }
+        let named = headers.values().filter_map(|value| find(value.as_bytes()).map(|placeholder| placeholder.name));
+        let credentials = named.filter_map(|name| Some((name, self.named.get(name)?)));
+        let due = credentials.filter_map(|(name, credential)| match &credential.held {
+            Ready::Command(asked) => credential.admit(name, route, uri).ok().and_then(|()| asked.due()),
+            Ready::Key(_) | Ready::Sigv4(_) => None,
+        });
+        let due: Vec<_> = due.collect();
+        (!due.is_empty()).then(|| join_all(due).map(drop))
     }
 
     /// Takes out keys that the guest set itself and puts secrets in the place of placeholders. What comes back is the
@@ -120,14 +161,7 @@ impl Credentials {
             return Err(refused("a header holds two placeholders; one secret goes into a header"));
         }
         let Some(credential) = self.named.get(name) else { return Err(self.unknown(name, origin, uri)) };
-        if !credential.urls.iter().any(|url| url.covers(origin, uri.path())) {
-            return Err(denied(name, origin, uri));
-        }
-        // Over https there is a tunnel, which a proxy cannot look into.
-        if let (Some(proxy), Scheme::Http, false) = (route.proxy(), origin.scheme(), credential.plain_proxy) {
-            return Err(refused(format!("`credentials.{name}` would be read by {proxy} on its way to {origin}"))
-                .with_hint(format!("credentials.{name}.plain_proxy = true lets it; https keeps it from the proxy")));
-        }
+        credential.admit(name, route, uri)?;
         let missing = |Absent { message, hint }| {
             let error = Error::new(Stage::Credentials, Kind::SecretMissing, format!("credential `{name}`: {message}"));
             match hint {
@@ -136,11 +170,12 @@ impl Credentials {
             }
         };
         let unfit = || Absent { message: "its secret does not fit into the header".to_owned(), hint: None };
+        let value = |filled: Result<Option<HeaderValue>, Absent>| {
+            filled.and_then(|filled| filled.ok_or_else(unfit)).map(Filled::Value).map_err(missing)
+        };
         match &credential.held {
-            Ready::Key(held) => {
-                let filled = held.between(before, after).and_then(|filled| filled.ok_or_else(unfit));
-                filled.map(Filled::Value).map_err(missing)
-            }
+            Ready::Key(held) => value(held.between(before, after)),
+            Ready::Command(asked) => value(asked.between(before, after)),
             Ready::Sigv4(signer) => signer.ready().map(Filled::Signing).map_err(missing),
         }
     }
@@ -153,6 +188,22 @@ impl Credentials {
         let message = format!("no credential is called `{name}`{nearest}");
         Error::new(Stage::Credentials, Kind::CredentialDenied, message)
             .with_hint(format!("[credentials.{name}] with env = \"...\" and urls = [\"{origin}{}\"]", uri.path()))
+    }
+}
+
+impl Credential {
+    /// Says whether it may go there, and that way.
+    fn admit(&self, name: &str, route: &Route, uri: &Uri) -> Result<(), Error> {
+        let origin = route.origin();
+        if !self.urls.iter().any(|url| url.covers(origin, uri.path())) {
+            return Err(denied(name, origin, uri));
+        }
+        // Over https there is a tunnel, which a proxy cannot look into.
+        if let (Some(proxy), Scheme::Http, false) = (route.proxy(), origin.scheme(), self.plain_proxy) {
+            return Err(refused(format!("`credentials.{name}` would be read by {proxy} on its way to {origin}"))
+                .with_hint(format!("credentials.{name}.plain_proxy = true lets it; https keeps it from the proxy")));
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Prefix, Secret, Source, sigv4};
+use super::{Prefix, Secret, Source, command, sigv4};
+use crate::policy::units::Timeout;
 
 /// `[credentials.NAME]`: a secret, and where it may go.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -25,6 +26,8 @@ pub struct Settings {
 pub enum Sort {
     /// The secret takes its place.
     Key(Source),
+    /// What a command tells takes its place.
+    Command(command::Settings),
     /// A signature of the request takes the place of its header.
     Sigv4(Box<sigv4::Settings>),
 }
@@ -40,6 +43,7 @@ impl Settings {
     pub fn sources(&self) -> impl Iterator<Item = (Option<&'static str>, &Source)> {
         let (key, signed) = match &self.kind {
             Sort::Key(source) => (Some((None, source)), None),
+            Sort::Command(_) => (None, None),
             Sort::Sigv4(sigv4) => (None, Some(&**sigv4)),
         };
         let signed = signed.into_iter().flat_map(|sigv4::Settings { access_key, secret_key, token, .. }| {
@@ -53,6 +57,7 @@ impl Settings {
     pub(crate) fn sources_mut(&mut self) -> Vec<&mut Source> {
         match &mut self.kind {
             Sort::Key(source) => vec![source],
+            Sort::Command(_) => Vec::new(),
             Sort::Sigv4(sigv4) => {
                 let sigv4::Settings { access_key, secret_key, token, .. } = &mut **sigv4;
                 [access_key, secret_key].into_iter().chain(token).collect()
@@ -68,6 +73,8 @@ struct Keys {
     env: Option<String>,
     file: Option<PathBuf>,
     value: Option<Secret>,
+    command: Option<Vec<String>>,
+    expires: Option<Timeout>,
     #[serde(default)]
     kind: Kind,
     access_key: Option<Source>,
@@ -93,17 +100,36 @@ impl TryFrom<Keys> for Settings {
     type Error = &'static str;
 
     fn try_from(keys: Keys) -> Result<Self, &'static str> {
-        let Keys { env, file, value, kind, access_key, secret_key, token, region, service, urls, plain_proxy } = keys;
+        let Keys { env, file, value, command, expires, kind, urls, plain_proxy, .. } = keys;
+        let Keys { access_key, secret_key, token, region, service, .. } = keys;
+        let one = env.is_some() || file.is_some() || value.is_some();
+        if command.is_none() && expires.is_some() {
+            return Err("expires without a `command` that tells it anew; a `file` is read again when it changes");
+        }
         let kind = match kind {
             Kind::Key => {
                 let signs = access_key.is_some() || secret_key.is_some() || token.is_some();
                 if signs || region.is_some() || service.is_some() {
                     return Err("has keys of a signature; write `kind = \"sigv4\"` beside them");
                 }
-                Sort::Key(Source::one_of(env, file, value)?)
+                match command {
+                    None => Sort::Key(Source::one_of(env, file, value)?),
+                    Some(_) if one => {
+                        return Err("has several secrets; keep one of `env`, `file`, `value` and `command`");
+                    }
+                    Some(argv) if argv.first().is_none_or(String::is_empty) => {
+                        return Err(
+                            "has a `command` without a program; write it as in [\"pass\", \"show\", \"openai\"]",
+                        );
+                    }
+                    Some(argv) => {
+                        let expires = expires.unwrap_or(command::Settings::EXPIRES);
+                        Sort::Command(command::Settings { argv, expires, folder: PathBuf::new() })
+                    }
+                }
             }
             Kind::Sigv4 => {
-                if env.is_some() || file.is_some() || value.is_some() {
+                if one || command.is_some() {
                     return Err(
                         "signs, for which one secret is not enough; write `access_key` and `secret_key`, each as { env = \"...\" }",
                     );

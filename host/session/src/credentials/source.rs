@@ -140,7 +140,7 @@ struct Seen {
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// A larger file is not a secret, whatever it is.
-const LARGEST: u64 = 64 * 1024;
+pub(super) const LARGEST: u64 = 64 * 1024;
 
 impl Watched {
     fn between(&self, before: &[u8], after: &[u8], now: Instant) -> Result<Option<HeaderValue>, Absent> {

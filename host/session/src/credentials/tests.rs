@@ -18,7 +18,7 @@ fn credentials() -> Credentials {
         ("nowhere".to_owned(), settings(Source::Value(Secret::new(SECRET)), &[])),
     ]);
     let environment = [("OPENAI_API_KEY".to_owned(), format!("{SECRET}\n"))].into_iter().collect();
-    Credentials::new(map, &monitor::Settings::default().redact, &environment).unwrap()
+    Credentials::new(map, &monitor::Settings::default().redact, &environment, None).unwrap()
 }
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -138,7 +138,7 @@ fn a_name_that_no_placeholder_can_hold_is_refused_at_load() {
     for bad in ["", "a b", "a:b", "é"] {
         let settings = Settings::key(Source::Env("X".to_owned()), vec![]);
         let map = BTreeMap::from([(bad.to_owned(), settings)]);
-        assert!(Credentials::new(map, &[], &Environment::default()).is_err(), "{bad:?}");
+        assert!(Credentials::new(map, &[], &Environment::default(), None).is_err(), "{bad:?}");
     }
 }
 
@@ -152,7 +152,7 @@ fn a_proxy_reads_a_secret_only_where_the_credential_lets_it() {
     let urls = || ["https://api.test", "http://api.test"].map(|url| Prefix::parse(url).unwrap()).to_vec();
     let settings = |plain_proxy| Settings { plain_proxy, ..Settings::key(Source::Value(Secret::new(SECRET)), urls()) };
     let map = BTreeMap::from([("kept".to_owned(), settings(false)), ("shown".to_owned(), settings(true))]);
-    let credentials = Credentials::new(map, &[], &Environment::default()).unwrap();
+    let credentials = Credentials::new(map, &[], &Environment::default(), None).unwrap();
     // URL, proxy, credential, is it sent
     let table = [
         ("http://api.test/", None, "kept", true),
@@ -179,7 +179,7 @@ fn a_proxy_reads_a_secret_only_where_the_credential_lets_it() {
 #[test]
 fn the_headers_that_carry_keys_are_the_policys_to_name() {
     let names = ["x-corp-key".to_owned().try_into().unwrap()];
-    let credentials = Credentials::new(BTreeMap::new(), &names, &Environment::default()).unwrap();
+    let credentials = Credentials::new(BTreeMap::new(), &names, &Environment::default(), None).unwrap();
     let mut headers = headers(&[("x-corp-key", "own"), ("authorization", "own")]);
     let route = Route::to(Origin::parse("https://api.test").unwrap(), None);
     credentials.apply(&route, &"https://api.test/".parse().unwrap(), &mut headers).unwrap();

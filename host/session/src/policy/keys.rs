@@ -80,12 +80,22 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "credentials.*.env",
         Example("\"OPENAI_API_KEY\""),
-        "The secret is in this environment variable. One of `env`, `file` and `value` must be there.",
+        "The secret is in this environment variable. One of `env`, `file`, `value` and `command` must be there.",
     ),
     key(
         "credentials.*.file",
         Example("\"secrets/openai\""),
         "The secret is in this file, which is read again when it changes.",
+    ),
+    key(
+        "credentials.*.command",
+        Example("[\"pass\", \"show\", \"openai\"]"),
+        "A program and its arguments, without a shell, in this file's folder; what it prints is the secret. A JSON object must be an ExecCredential of Kubernetes, whose status.token is the secret. It has 30 s.",
+    ),
+    key(
+        "credentials.*.expires",
+        Example("\"5m\""),
+        "How long what `command` told is used before it is run again, unless it says itself that it ends sooner. \"off\": it alone says.",
     ),
     key("credentials.*.value", Example("\"sk-...\""), "The secret itself. `env` and `file` keep it out of this file."),
     key(
@@ -331,8 +341,6 @@ const LATER: &[&str] = &[
     "drain",
     "drain.grace",
     "monitor.signals",
-    "credentials.*.command",
-    "credentials.*.expires",
     "dns.servers",
     "dns.ttl_min",
     "dns.ttl_max",
@@ -417,10 +425,10 @@ mod tests {
 
     #[test]
     fn a_star_is_one_name() {
-        assert!(is_later("credentials.openai.command"));
-        assert!(is_later("credentials.\"a.b\".command"));
+        assert!(same("credentials.*.soon", "credentials.openai.soon"));
+        assert!(same("credentials.*.soon", "credentials.\"a.b\".soon"));
         assert!(!is_later("credentials.openai.env"));
-        assert!(!is_later("credentials..command"));
+        assert!(!same("credentials.*.soon", "credentials..soon"));
     }
 
     #[test]

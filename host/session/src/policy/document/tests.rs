@@ -107,10 +107,6 @@ fn a_key_of_a_later_version_is_not_called_unknown() {
         ("[retry]\nstale = \"off\"", "seaway.toml:1: `retry.stale` is not supported by this version yet"),
         ("[retry]", "seaway.toml:1: `retry` is not supported by this version yet"),
         ("[monitor]\nsignals = []", "seaway.toml:2: `monitor.signals` is not supported by this version yet"),
-        (
-            "[credentials.\"a.b\"]\ncommand = [\"pass\"]",
-            "seaway.toml:2: `credentials.\"a.b\".command` is not supported by this version yet",
-        ),
     ];
     for (text, expected) in table {
         assert_eq!(refused(text), expected);
