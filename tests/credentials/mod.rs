@@ -1,5 +1,8 @@
 //! `credentials`: the secret takes the placeholder's place where it may go, and shows nowhere else.
 
+mod command;
+mod sigv4;
+
 use bytes::Bytes;
 use seaway_session::{Call, Kind, Record, RequestBody, Stage};
 use seaway_tests::answer::{Answer, Then};
