@@ -439,3 +439,19 @@ async fn what_is_no_component_is_said_at_the_start() {
     let gone = Source::File(folder.path().join("gone.wasm"));
     assert!(Host::running(&gone, &origin, "").unwrap_err().to_string().contains("gone.wasm` cannot be read"));
 }
+
+/// P12: two guests over one session share no connection; the calls of each share its own.
+#[tokio::test]
+async fn two_guests_share_no_connection() {
+    for (isolation, uses) in [("guest", vec![2, 2]), ("shared", vec![4])] {
+        let origin = hello().await;
+        let host = Host::of(&origin, &format!("pool.isolation = \"{isolation}\""));
+        let sibling = host.sibling();
+        for _ in 0..2 {
+            for runtime in [&host.runtime, &sibling] {
+                runtime.complete(prompt(MODEL, "hello"), &CallRecord::new()).await.unwrap();
+            }
+        }
+        assert_eq!(origin.ledger().uses(), uses, "{isolation}");
+    }
+}

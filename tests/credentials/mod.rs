@@ -2,15 +2,19 @@
 
 mod command;
 mod sigv4;
+mod leak;
+
+use std::time::Duration;
 
 use bytes::Bytes;
-use seaway_session::{Call, Kind, Record, RequestBody, Stage};
-use seaway_tests::answer::{Answer, Then};
+use seaway_session::{Kind, RequestBody, Stage};
+use seaway_tests::answer::Answer;
 use seaway_tests::client::{Client, request};
 use seaway_tests::error::{SECRET, assert_says};
 use seaway_tests::log::Log;
 use seaway_tests::origin::Origin;
 use seaway_tests::request::Request;
+use tokio::time::Instant;
 
 const PLACEHOLDER: (&str, &str) = ("authorization", "Bearer seaway-credential:corp");
 
@@ -159,34 +163,6 @@ async fn a_placeholder_outside_the_headers_is_never_filled() {
     assert_eq!(origin.ledger().requests.pop().unwrap().body, Bytes::from_static(b"seaway-credential:corp"));
 }
 
-/// V2: a run through successes and failures of every stage, with all logs on, shows no secret anywhere.
-#[tokio::test]
-async fn no_secret_shows_in_logs_errors_records_or_debug() {
-    let (log, _guard) = Log::listen();
-    let origin = Origin::plain(|request: &Request| match request.target.as_str() {
-        "/v1/reset" => Answer::none().then(Then::Reset),
-        "/v1/cut" => Answer::raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").then(Then::Close),
-        "/v1/garbage" => Answer::raw("SSH-2.0-OpenSSH\r\n\r\n").then(Then::Close),
-        _ => Answer::ok("hello"),
-    });
-    let origin = origin.await;
-    let client = Client::under(&policy(&origin, "/v1")).to(&origin).variable("CORP_KEY", SECRET).build();
-    let record = Record::new();
-    for path in ["/v1/ok", "/v1/reset", "/v1/cut", "/v1/garbage", "/v2/denied", "/v1/ok?q=QUERY-MARK"] {
-        let own = [PLACEHOLDER, ("x-api-key", "HEADER-MARK"), ("x-mark", "HEADER-MARK")];
-        let call = Call { record: record.clone(), ..Call::default() };
-        // Errors are searched by the client itself.
-        if let Ok(answer) = client.call(ask(&origin.url(path), &own), call).await {
-            drop(seaway_tests::client::collect(answer.into_body()).await);
-        }
-    }
-    let shown = format!("{:?} {:?} {:?} {}", client.session, client.figures(), record.timings(), log.text());
-    assert!(log.text().contains("key that the guest set itself"), "the log was not listened to: {}", log.text());
-    for mark in seaway_tests::error::MARKS {
-        assert!(!shown.contains(mark), "`{mark}` shows in {shown}");
-    }
-}
-
 /// V1: what the guest sets itself is warned of by name, once a header and a policy, and never by value.
 #[tokio::test]
 async fn a_header_that_is_taken_out_is_warned_of_once() {
@@ -204,4 +180,29 @@ async fn a_header_that_is_taken_out_is_warned_of_once() {
         assert_eq!(log.warnings(&format!("header={name}")).len(), 1, "{}", log.text());
     }
     assert!(!log.text().contains("leaked"));
+}
+
+/// A rotated file is what a later request carries, and its neighbours under other names stay what they were.
+#[tokio::test]
+async fn a_rotated_file_is_used_by_later_requests() {
+    let origin = hello().await;
+    let section =
+        |name: &str| format!("[credentials.{name}]\nfile = \"{name}.key\"\nurls = [\"{}\"]\n", origin.url(""));
+    let client = Client::under(&(section("one") + &section("two"))).to(&origin);
+    let client = client.file("one.key", "first\n").file("two.key", "other").build();
+    let sent = async || {
+        let headers = [("authorization", "Bearer seaway-credential:one"), ("x-api-key", "seaway-credential:two")];
+        client.read(ask(&origin.url("/"), &headers)).await.unwrap();
+        let seen = origin.ledger().requests.pop().unwrap();
+        (seen.header("authorization").unwrap(), seen.header("x-api-key").unwrap())
+    };
+    assert_eq!(sent().await, ("Bearer first".to_owned(), "other".to_owned()));
+    // Replaced the way a secret's mount is.
+    let next = client.folder().write("next", "second");
+    std::fs::rename(next, client.folder().path().join("one.key")).unwrap();
+    let start = Instant::now();
+    while sent().await.0 != "Bearer second" {
+        assert!(start.elapsed() < Duration::from_secs(10), "the new file was not read");
+    }
+    assert_eq!(sent().await.1, "other");
 }

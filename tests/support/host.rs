@@ -58,6 +58,17 @@ impl Host {
         Ok(Self { runtime, session, folder, config, environment })
     }
 
+    /// Another guest over the same session.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn sibling(&self) -> Runtime {
+        let Self { session, config, .. } = self;
+        let sibling = Runtime::new(config.limits.clone(), &Source::Embedded, session.clone(), config.models());
+        sibling.expect("the embedded component starts")
+    }
+
     /// Watches its file, which has not been written yet.
     #[must_use]
     pub fn reload(&self) -> Reload {

@@ -73,8 +73,9 @@ enum Ready {
 }
 
 impl Credentials {
-    /// The stage with these credentials; `redact` are the headers in which a guest may set nothing itself.
-    /// What the commands of `previous` have told is taken over. Variables are read here, once; a secret that is missing is an error of the requests that need it, not of the policy.
+    /// The stage with these credentials; `redact` are the headers in which a guest may set nothing itself. What the commands
+    /// of `previous` have told is taken over. Variables are read here, once; a secret that is missing is an error of the
+    /// requests that need it, not of the policy.
     ///
     /// # Errors
     /// A name that no placeholder can hold.

@@ -40,7 +40,8 @@ impl Redact {
                 headers.append(name, value);
             }
             if !warned.swap(true, Ordering::Relaxed) {
-                tracing::warn!(header = %name, "a key that the guest set itself was taken out; write a placeholder in its place");
+                let what = "a key that the guest set itself was taken out; write a placeholder in its place";
+                tracing::warn!(header = %name, "{what}");
             }
         }
     }
