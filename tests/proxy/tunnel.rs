@@ -11,7 +11,7 @@ use seaway_tests::error::{SECRET, assert_says};
 use seaway_tests::log::Log;
 use seaway_tests::origin::Origin;
 use seaway_tests::proxies::{Squid, USER, Ways, mitmproxy, tinyproxy};
-use seaway_tests::{eventually, kernel};
+use seaway_tests::{eventually, kernel, soon};
 use tokio::time::Instant;
 
 use super::secure;
@@ -147,14 +147,16 @@ async fn the_roots_of_a_tls_proxy_are_read_again() {
     let client = client.variable("HTTPS_PROXY", &format!("https://localhost:{}", squid.tls_port())).build();
     assert_eq!(client.get(&origin.url("/")).await.unwrap_err().kind(), Kind::Certificate);
     client.folder().write("proxy-ca.pem", proxies.pem());
-    let reply = loop {
-        match client.get(&origin.url("/")).await {
-            Ok(reply) => break reply,
-            Err(error) => assert_eq!(error.kind(), Kind::Certificate),
+    let believed = async {
+        loop {
+            match client.get(&origin.url("/")).await {
+                Ok(reply) => break reply,
+                Err(error) => assert_eq!(error.kind(), Kind::Certificate),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    assert_eq!(reply.body, "hello");
+    assert_eq!(soon("the new root is read", believed).await.body, "hello");
 }
 
 /// A swap keeps the tunnels that the new policy would open just so, and lends none that it would not.
@@ -165,18 +167,19 @@ async fn a_swap_keeps_tunnels_of_the_same_proxy_only() {
     let policy = |squid: &Squid, more: &str| {
         format!("{more}\n[proxy]\nmode = \"explicit\"\nall = \"http://127.0.0.1:{}\"\n", squid.port())
     };
-    let tls = "[tls]\nroots = \"none\"\nca = [\"ca.pem\"]\n";
-    let (origin, client) = secure(&policy(&squid, "")).await;
+    // What is idle does not go by itself while the test waits.
+    let rest = "[pool]\nkeepalive = \"60s\"\n[tls]\nroots = \"none\"\nca = [\"ca.pem\"]\n";
+    let (origin, client) = secure(&(policy(&squid, "") + "[pool]\nkeepalive = \"60s\"\n")).await;
     let client = client.build();
     assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
-    client.swap(&(policy(&squid, "total = \"99s\"") + tls)).unwrap();
+    client.swap(&(policy(&squid, "total = \"99s\"") + rest)).unwrap();
     assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
     assert_eq!(origin.ledger().accepted, 1);
-    client.swap(&(policy(&other, "") + tls)).unwrap();
+    client.swap(&(policy(&other, "") + rest)).unwrap();
     client.settles(0, 0).await;
     assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
     assert_eq!(origin.ledger().accepted, 2);
-    client.swap(&("[proxy]\nmode = \"off\"\n".to_owned() + tls)).unwrap();
+    client.swap(&("[proxy]\nmode = \"off\"\n".to_owned() + rest)).unwrap();
     client.settles(0, 0).await;
     drop((squid, other));
     assert_eq!(client.get(&origin.url("/")).await.unwrap().body, "hello");
@@ -314,22 +317,28 @@ async fn another_login_is_another_tunnel() {
     assert_eq!(origin.ledger().accepted, 1);
     // A rotated file is seen within a second. The tunnel of the old login is open and idle; the new one may not have it.
     client.folder().write("login", format!("{USER}:no\n"));
-    let error = loop {
-        match client.get(&origin.url("/")).await {
-            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Err(error) => break error,
+    let refused = async {
+        loop {
+            match client.get(&origin.url("/")).await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(error) => break error,
+            }
         }
     };
+    let error = soon("the new login is refused", refused).await;
     assert_says(&error, Stage::Proxy, Kind::Unavailable, &["answered 407", "`proxy.https`"]);
     client.settles(1, 1).await;
     // A login that is gone is an error of the requests that need it.
     std::fs::remove_file(client.folder().path().join("login")).unwrap();
-    let error = loop {
-        let error = client.get(&origin.url("/")).await.unwrap_err();
-        match error.kind() == Kind::SecretMissing {
-            true => break error,
-            false => tokio::time::sleep(Duration::from_millis(50)).await,
+    let missing = async {
+        loop {
+            let error = client.get(&origin.url("/")).await.unwrap_err();
+            match error.kind() == Kind::SecretMissing {
+                true => break error,
+                false => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
         }
     };
+    let error = soon("the login is missed", missing).await;
     assert_says(&error, Stage::Proxy, Kind::SecretMissing, &["`proxy.auth`", "cannot be read"]);
 }

@@ -64,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "egress.addresses",
         Of(|p| quoted(p.egress.addresses)),
-        "After DNS, addresses that are not public (loopback, private, shared, link-local, metadata, multicast) are refused, for every host that the file does not name exactly.",
+        "After DNS, addresses that are not public (loopback, private, shared, link-local, metadata, multicast) are refused, for every host that the file does not name exactly. A proxy that resolves names (all but socks5://) judges their addresses itself.",
     ),
     key(
         "egress.private",
