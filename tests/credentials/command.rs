@@ -1,10 +1,13 @@
 //! Secrets that a command tells.
 
+use std::time::Duration;
+
 use seaway_session::{Kind, Stage};
 use seaway_tests::client::{Builder, Client};
 use seaway_tests::error::{SECRET, assert_says};
 use seaway_tests::log::Log;
 use seaway_tests::origin::Origin;
+use tokio::time::Instant;
 
 use super::{PLACEHOLDER, ask, hello};
 
@@ -49,11 +52,15 @@ async fn a_command_tells_the_secret_once_for_all() {
 async fn a_command_is_run_again_when_its_secret_has_expired() {
     let origin = hello().await;
     let client = telling(&origin, "echo key-$(wc -l < runs)", "expires = \"1ms\"").build();
-    for run in 1..4 {
+    let start = Instant::now();
+    let mut told = Vec::new();
+    while told.last().map(String::as_str) != Some("Bearer key-3") {
+        assert!(start.elapsed() < Duration::from_secs(10), "it was not run again: {told:?}");
         client.read(ask(&origin.url("/v1"), &[PLACEHOLDER])).await.unwrap();
-        let seen = origin.ledger().requests.pop().unwrap().header("authorization");
-        assert_eq!(seen, Some(format!("Bearer key-{run}")));
+        told.extend(origin.ledger().requests.last().and_then(|seen| seen.header("authorization")));
+        told.dedup();
     }
+    assert_eq!(told, ["Bearer key-1", "Bearer key-2", "Bearer key-3"]);
 }
 
 /// V5: what may not go there is not asked for.

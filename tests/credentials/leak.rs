@@ -71,7 +71,7 @@ async fn no_secret_shows_in_logs_errors_records_or_debug() {
     }
     let log = log.text();
     assert!(
-        log.contains("key that the guest set itself") && log.contains("TRACE"),
+        log.contains("key that the guest set itself") && log.contains("DEBUG credentials"),
         "the log was not listened to: {log}"
     );
     for mark in MARKS {
