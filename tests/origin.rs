@@ -41,6 +41,28 @@ async fn an_origin_has_its_own_roots() {
     assert_eq!(refused.await.kind(), Kind::Certificate);
 }
 
+/// The same for an origin that a swap has added: it hears of a change by itself, whatever else reads the same file.
+#[tokio::test]
+async fn an_origin_that_a_swap_added_reads_its_files_again() {
+    let authority = Authority::new("corp");
+    let corp = Origin::tls(authority.leaf(&["localhost"]).server(), |_: &_| Answer::ok("hello")).await;
+    let policy = "pool.keepalive = \"10m\"\ntls = { roots = \"none\", ca = [\"ca.pem\"] }\n";
+    let client = Client::under(policy).to(&corp).file("ca.pem", authority.pem()).build();
+    let url = corp.url("/");
+    client.get(&url).await.unwrap();
+    client.swap(&format!("{policy}[origin.\"{}\"]\ntotal = \"20s\"", corp.url(""))).unwrap();
+    client.get(&url).await.unwrap();
+    client.folder().write("ca.pem", Authority::new("another").pem());
+    let refused = soon("the new roots", async {
+        loop {
+            if let Err(error) = client.get(&url).await {
+                return error;
+            }
+        }
+    });
+    assert_eq!(refused.await.kind(), Kind::Certificate);
+}
+
 /// Its own deadline, named in the error, and its own bound on connections.
 #[tokio::test]
 async fn an_origin_has_its_own_deadline_and_limit() {

@@ -207,3 +207,33 @@ async fn a_connection_to_an_address_that_is_no_longer_allowed_is_not_reused() {
     assert!(matches!(refused.kind(), Kind::AddressDenied(_)), "{refused}");
     assert_eq!(origin.ledger().accepted, 1);
 }
+
+/// A connection that was being opened when its policy went, for somebody who has left, is not kept.
+#[tokio::test]
+async fn a_connection_that_was_being_opened_under_the_old_policy_is_not_kept() {
+    let authority = Authority::new("swaps");
+    let gate = Gate::shut();
+    let origin = Origin::tls_after(&gate, authority.leaf(&["localhost"]).server(), |_: &_| Answer::ok("hello")).await;
+    let policy = format!("{KEPT}tls = {{ roots = \"none\", ca = [\"ca.pem\"] }}\n");
+    let client = Client::under(&policy).to(&origin).file("ca.pem", authority.pem()).build();
+    let url = origin.url("/");
+    tokio::select! {
+        _ = client.get(&url) => panic!("the handshake waits at the gate"),
+        _ = origin.until("a connection", |ledger| ledger.accepted == 1) => {}
+    }
+    client.swap(&format!("{policy}tcp.nodelay = false")).unwrap();
+    gate.open(1);
+    client.settles(0, 0).await;
+}
+
+/// W2: a file that has gone is missed, though the policy that names it is the same.
+#[tokio::test]
+async fn a_file_that_has_gone_is_missed_by_the_same_policy() {
+    let authority = Authority::new("swaps");
+    let policy = "tls = { roots = \"none\", ca = [\"ca.pem\"] }\n";
+    let client = Client::under(policy).file("ca.pem", authority.pem()).build();
+    client.swap(policy).unwrap();
+    std::fs::remove_file(client.folder().path().join("ca.pem")).unwrap();
+    let error = client.swap(policy).unwrap_err().to_string();
+    assert!(error.contains("ca.pem"), "{error}");
+}

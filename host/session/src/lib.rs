@@ -26,7 +26,7 @@ mod error;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -138,13 +138,17 @@ impl Inner {
     /// The newest policy, with the files of `[tls]` as they are now.
     fn snapshot(&self) -> Arc<Snapshot> {
         let snapshot = self.snapshot.load_full();
-        let Some(renewed) = snapshot.renewed() else { return snapshot };
-        let _one_at_a_time = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = self.snapshot.load_full();
-        if newest.generation != snapshot.generation {
-            // Another policy came between; it has read the files itself.
-            return newest;
+        if !snapshot.is_due() {
+            return snapshot;
         }
+        // A change is told once: who looks must be able to put it in force, and who cannot leaves it to the next.
+        let _one_at_a_time = match self.swapping.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return snapshot,
+        };
+        let snapshot = self.snapshot.load_full();
+        let Some(renewed) = snapshot.renewed() else { return snapshot };
         let renewed = Arc::new(renewed);
         self.obey(Arc::clone(&renewed));
         tracing::info!("the files of [tls] have changed and are in force");

@@ -81,7 +81,8 @@ impl Snapshot {
     ) -> Result<Self, policy::Error> {
         let mut origins = HashMap::new();
         for (origin, policy) in &policy.origins {
-            let before = previous.map(|previous| previous.scope(origin));
+            // Its own only: a change is told once, so nobody shares with others what was read.
+            let before = previous.and_then(|previous| previous.origins.get(origin));
             let scope = Scope::build(policy.clone(), environment, counters, before)
                 .map_err(|error| error.within(&policy::section_of(origin)))?;
             origins.insert(origin.clone(), scope);
@@ -117,6 +118,11 @@ impl Snapshot {
             return &self.base;
         }
         self.origins.get(origin).unwrap_or(&self.base)
+    }
+
+    /// True if it is time to look whether a TLS file has changed.
+    pub(crate) fn is_due(&self) -> bool {
+        self.base.tls.is_due() || self.origins.values().any(|scope| scope.tls.is_due())
     }
 
     /// The same with its TLS files as they are now, if one of them has changed.

@@ -342,6 +342,8 @@ impl Opening {
         // However short its life, its first exchange is what it was opened for.
         let expires = connection.life.expires(now).unwrap_or(now);
         self.shared.change(|inner, actions| {
+            // Under a policy that does not keep it, it serves who waited for it under the old one, and nobody else.
+            let expires = if connection.kept_by(&inner.snapshot) { expires } else { now };
             inner.machine.connected(&route, slot, connection, expires, actions);
             self.shared.remind(inner, expires);
         });

@@ -243,7 +243,10 @@ impl Tls {
         previous: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, policy::Error> {
         let base = files::base(&settings, environment)?;
-        let same = |previous: &&Arc<Self>| previous.source.settings == settings && previous.source.base.agrees(&base);
+        let same = |previous: &&Arc<Self>| {
+            let Self { source, watch, .. } = &***previous;
+            source.settings == settings && source.base.agrees(&base) && watch.is_as_read()
+        };
         if let Some(previous) = previous.filter(same) {
             return Ok(Arc::clone(previous));
         }
@@ -284,6 +287,11 @@ impl Tls {
             source,
             watch,
         })
+    }
+
+    /// True if it is time to look whether a file has changed.
+    pub(crate) fn is_due(&self) -> bool {
+        self.watch.is_due()
     }
 
     /// The settings read anew, with nothing to resume, if one of their files has changed. One that cannot be used changes

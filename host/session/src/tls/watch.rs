@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Watch {
     files: Vec<PathBuf>,
+    /// As they were when they were read.
+    read: Vec<Option<Stamp>>,
     seen: Mutex<Seen>,
 }
 
@@ -31,8 +33,19 @@ struct Seen {
 impl Watch {
     /// Looks at the files. To be called before they are read: what changes meanwhile is found by the next look.
     pub(super) fn new(files: Vec<PathBuf>) -> Self {
-        let seen = Seen { looked: Instant::now(), stamps: look(&files) };
-        Self { files, seen: Mutex::new(seen) }
+        let read = look(&files);
+        let seen = Seen { looked: Instant::now(), stamps: read.clone() };
+        Self { files, read, seen: Mutex::new(seen) }
+    }
+
+    /// True if the files are there, and what they were when they were read.
+    pub(super) fn is_as_read(&self) -> bool {
+        self.read.iter().all(Option::is_some) && look(&self.files) == self.read
+    }
+
+    /// True if it is time to look again.
+    pub(super) fn is_due(&self) -> bool {
+        !self.files.is_empty() && self.seen.try_lock().is_ok_and(|seen| seen.looked.elapsed() >= LOOK)
     }
 
     /// True once for each change. While somebody looks, nobody else does.

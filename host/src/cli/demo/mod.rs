@@ -182,7 +182,7 @@ async fn swap(arguments: &Arguments, provider: &Provider, files: &Files) -> Resu
     let before = runtime.session().figures();
     files.policy(provider, &format!("pool.limit = {SWAPPED_LIMIT}\n"))?;
     let began = Instant::now();
-    match reload.look() {
+    match tokio::task::block_in_place(|| reload.look()) {
         Outcome::Swapped(_) => {}
         Outcome::Unchanged => return Err(Failure::failed("the file was swapped, and nobody noticed")),
         Outcome::Refused(error) => return Err(error.into()),
