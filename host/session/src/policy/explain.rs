@@ -102,8 +102,10 @@ fn unknown_key(root: &DeTable<'_>, path: &[String], rest: &str, also_known: &[&s
         Some(section) => section.iter().next().map(|(name, _)| format!("{key}.{}", segment(name.get_ref()))),
         None => None,
     };
-    for key in within.iter().chain([&key]) {
-        if keys::is_later(key) {
+    // What one origin's section may hold is named without it.
+    let inner = path.strip_prefix(&["origin".to_owned()]).and_then(<[_]>::split_first).map(|(_, inner)| dotted(inner));
+    for (key, known) in within.iter().chain([&key]).map(|key| (key, inner.as_ref().unwrap_or(key))) {
+        if keys::is_later(known) {
             return Error::new(format!("`{key}` is not supported by this version yet")).blaming(key);
         }
     }
