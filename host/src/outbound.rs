@@ -169,7 +169,7 @@ fn code(error: &SessionError) -> Code {
         Kind::Denied | Kind::CredentialDenied => Code::HttpRequestDenied,
         Kind::AddressDenied(_) => Code::DestinationIpProhibited,
         Kind::SecretMissing => Code::ConfigurationError,
-        Kind::ConnectionLimit => Code::ConnectionLimitReached,
+        Kind::ConnectionLimit | Kind::Draining => Code::ConnectionLimitReached,
         Kind::DnsTimeout => Code::DnsTimeout,
         Kind::DnsFailed => Code::DnsError { rcode: None, info_code: None },
         Kind::ConnectTimeout => Code::ConnectionTimeout,

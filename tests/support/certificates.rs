@@ -176,7 +176,7 @@ impl Leaf {
         };
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).expect("the key is PKCS#8");
         let mut config = builder.with_single_cert(self.chain.clone(), key).expect("the key fits its certificate");
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config
     }
 }

@@ -222,14 +222,22 @@ impl ResponseBody {
     }
 
     fn fail(&mut self, error: Error) -> Error {
-        self.inner = None;
+        let inner = self.inner.take();
         let Some(open) = self.open.take() else { return error };
         open.exchange.passed(Stage::Body, open.began, true);
         let elapsed = open.exchange.arrived.elapsed();
-        match open.carrier.origin() {
+        let error = match &open.carrier {
+            Carrier::Connection(lease) => lease.explain(error),
+            Carrier::Transport(_) => error,
+        };
+        let error = match open.carrier.origin() {
             Some(origin) => error.after_sending().at(origin, elapsed),
             None => error.after_sending(),
+        };
+        if let (Carrier::Connection(lease), Some(Raw::Wire(inner))) = (open.carrier, inner) {
+            lease.abandon(inner, false);
         }
+        error
     }
 }
 
@@ -342,19 +350,12 @@ impl Open {
     }
 }
 
-/// What is left of an answer that nobody reads on is read to its end, so that its connection is kept, if it is no more
-/// than this; for more, a new connection is cheaper.
-const DRAINED: u64 = 64 * 1024;
-
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         open.exchange.passed(Stage::Body, open.began, false);
-        let Some(inner) = self.inner.take().filter(|_| open.reusable) else { return };
-        if let (Carrier::Connection(lease), Raw::Wire(inner)) = (open.carrier, inner)
-            && inner.size_hint().exact().is_some_and(|left| left <= DRAINED)
-        {
-            lease.drain(inner);
+        if let (Carrier::Connection(lease), Some(Raw::Wire(inner))) = (open.carrier, self.inner.take()) {
+            lease.abandon(inner, open.reusable);
         }
     }
 }

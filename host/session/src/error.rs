@@ -28,6 +28,8 @@ pub enum Kind {
     SecretMissing,
     /// The pool has as many waiters as it may, or the wait took too long.
     ConnectionLimit,
+    /// The session is draining: it takes no request, or ended before the exchange had.
+    Draining,
     /// The name did not resolve within `dns.timeout`.
     DnsTimeout,
     /// The name did not resolve.

@@ -21,6 +21,7 @@ pub mod tls;
 pub mod wire;
 pub mod body;
 pub mod monitor;
+pub mod drain;
 mod error;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 
 pub use body::{RequestBody, ResponseBody};
+pub use drain::Drained;
 pub use error::{BoxError, Error, Kind};
 pub use monitor::{Figures, Record, Share, Span, Timings, Via};
 pub use policy::Policy;
@@ -232,6 +234,7 @@ impl Session {
         call: Call,
     ) -> Result<http::Response<ResponseBody>, Error> {
         let Inner { pool, counters, .. } = &*self.inner;
+        pool.admit()?;
         let snapshot = self.inner.snapshot();
         let mut exchange = Exchange::begin(call.record, counters);
         let (mut head, body) = request.into_parts();
@@ -267,7 +270,7 @@ impl Session {
                     Stage::Pool.run(&exchange, connect, pin!(pool.lease(&snapshot, &route, &exchange))).await?;
                 let sent =
                     Stage::Wire.run(&exchange, None, pin!(wire::exchange(&mut lease, request, first_byte))).await;
-                match sent.map_err(|error| wire::out_of_time(proxy::forwarding(&route, error)))? {
+                match sent.map_err(|error| lease.explain(wire::out_of_time(proxy::forwarding(&route, error))))? {
                     Sent::Answered(answer) => {
                         proxy::accept(&route, &answer, &exchange.record)?;
                         return Ok((answer.map(Raw::Wire), Carrier::Connection(lease)));

@@ -17,12 +17,12 @@ use crate::egress::{Egress, Trust};
 use crate::error::{Error, Kind};
 use crate::policy::Policy;
 use crate::policy::units::{Period, Size};
-use crate::pool::{Domain, Isolation};
+use crate::pool::{Domain, Isolation, Sharing};
 use crate::proxy::Proxy;
 use crate::stage::Stage;
 use crate::tcp::Keepalive;
 use crate::tls::Identity;
-use crate::{body, dns, egress, monitor, pool, proxy, tcp, tls, wire};
+use crate::{body, dns, drain, egress, monitor, pool, proxy, tcp, tls, wire};
 
 /// `http` or `https`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -202,6 +202,10 @@ pub(crate) struct Shape {
     tls: Identity,
     max_headers: usize,
     max_header_bytes: Size,
+    http: wire::Http,
+    h2: wire::H2,
+    /// What HTTP over TLS may turn out to be.
+    tls_sharing: Sharing,
 }
 
 /// What a policy says of sockets.
@@ -254,6 +258,15 @@ impl Route {
         self.proxy().filter(|proxy| proxy.forwards(&self.origin))
     }
 
+    /// How many exchanges a connection of this route carries at once, as far as that can be known before there is one.
+    pub(crate) fn sharing(&self) -> Sharing {
+        match self.origin.scheme() {
+            Scheme::Https => self.shape.tls_sharing,
+            Scheme::Http if self.shape.http == wire::Http::Two => Sharing::Shared,
+            Scheme::Http => Sharing::Exclusive,
+        }
+    }
+
     /// True if the origin's addresses are ours to find, and egress's to judge.
     pub(crate) fn is_resolved_here(&self) -> bool {
         self.proxy().is_none_or(|proxy| !proxy.resolves())
@@ -301,6 +314,7 @@ impl Shape {
             body,
             // What a guest may say, and what is told.
             monitor: monitor::Settings { redact: _ },
+            drain: drain::Settings { grace: _, queued: _ },
             // Each origin's own has been chosen before.
             origins: _,
         } = policy;
@@ -317,7 +331,13 @@ impl Shape {
             timeout: _,
             limit: _,
         } = proxy;
-        let wire::Settings { timeout: _, max_headers, max_header_bytes } = wire;
+        let wire::Settings { timeout: _, max_headers, max_header_bytes, http, h2 } = wire;
+        let offered = http.offered(&tls_settings.alpn);
+        let tls_sharing = match offered.contains(&tls::Alpn::H2) {
+            false => Sharing::Exclusive,
+            true if offered.len() == 1 => Sharing::Shared,
+            true => Sharing::Unknown,
+        };
         // Belongs to an exchange.
         let body::Settings { timeout: _, max_request: _, max_response: _ } = body;
         no_part_of_it(pool, tls_settings);
@@ -328,6 +348,9 @@ impl Shape {
             tls,
             max_headers: *max_headers,
             max_header_bytes: *max_header_bytes,
+            http: *http,
+            h2: *h2,
+            tls_sharing,
         }
     }
 }
@@ -387,6 +410,7 @@ fn no_part_of_it(pool: &pool::Settings, tls: &tls::Settings) {
         max: _,
         verify: _,
         danger: _,
+        alpn: _,
         timeout: _,
     } = tls;
 }

@@ -15,7 +15,7 @@ use crate::monitor::Counters;
 use crate::policy::{self, Policy};
 use crate::pool::Domain;
 use crate::route::{Origin, Route, Shape};
-use crate::{Destinations, Environment, credentials, egress, proxy, tcp, tls};
+use crate::{Destinations, Environment, credentials, egress, proxy, tcp, tls, wire};
 
 /// A policy, built whole.
 #[derive(Debug)]
@@ -48,7 +48,9 @@ impl Scope {
         previous: Option<&Self>,
     ) -> Result<Self, policy::Error> {
         tcp::check(&policy.tcp)?;
-        let tls = tls::Tls::new(&policy.tls, environment, counters, previous.map(|previous| &previous.tls))?;
+        wire::check(&policy.wire, &policy.tls.alpn)?;
+        let offered = tls::Settings { alpn: policy.wire.http.offered(&policy.tls.alpn), ..policy.tls.clone() };
+        let tls = tls::Tls::new(&offered, environment, counters, previous.map(|previous| &previous.tls))?;
         let proxies = previous.map(|previous| &*previous.proxies);
         Ok(Self {
             proxies: Arc::new(proxy::Proxies::new(&policy.proxy, &policy.tls, environment, counters, proxies)?),

@@ -10,6 +10,7 @@ use crate::dns::Family;
 use crate::proxy::Mode;
 use crate::tcp::Keepalive;
 use crate::tls::Roots;
+use crate::wire::H2;
 
 /// One key of the file.
 pub(super) struct Key {
@@ -308,6 +309,11 @@ pub(super) const KEYS: &[Key] = &[
         "false believes whoever answers: anybody on the way can read and change everything, secrets included. It needs `danger`, and is warned of and counted.",
     ),
     key("tls.danger", Of(|p| p.tls.danger.to_string()), "Says that `verify = false` is meant."),
+    key(
+        "tls.alpn",
+        Of(|p| list(&p.tls.alpn)),
+        "Protocols that servers are offered, the preferred one first: h2, http/1.1. Empty: HTTP/1.1, without a word.",
+    ),
     key("tls.timeout", Of(|p| quoted(p.tls.timeout)), "The longest handshake."),
     key(
         "wire.timeout",
@@ -316,6 +322,16 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("wire.max_headers", Of(|p| p.wire.max_headers.to_string()), "Header fields of an answer, at most."),
     key("wire.max_header_bytes", Of(|p| quoted(p.wire.max_header_bytes)), "Bytes of an answer's head, at most."),
+    key(
+        "wire.http",
+        Of(|p| quoted(p.wire.http.word())),
+        "auto: over TLS what the server prefers of `tls.alpn`, else HTTP/1.1. 1: HTTP/1.1 only. 2: HTTP/2 only, without TLS by prior knowledge.",
+    ),
+    key(
+        "wire.h2",
+        Of(|p| h2(&p.wire.h2)),
+        "HTTP/2: exchanges on one connection at once, where the server allows as many; how often the server is asked whether it is there (or \"off\"), and how long it may take to answer; bytes of one answer that may be on their way unread.",
+    ),
     key(
         "body.timeout",
         Of(|p| quoted(p.body.timeout)),
@@ -328,6 +344,16 @@ pub(super) const KEYS: &[Key] = &[
         Of(|p| list(&p.monitor.redact)),
         "Headers that carry keys: what a guest sets there itself, without a placeholder, is taken out, with a warning that names the header.",
     ),
+    key(
+        "drain.grace",
+        Of(|p| quoted(p.drain.grace)),
+        "How long exchanges may run on when the session ends; what is left then is cut. \"off\": until the last has ended.",
+    ),
+    key(
+        "drain.queued",
+        Of(|p| quoted(p.drain.queued.word())),
+        "What becomes of requests that wait for a connection then: refuse (they fail at once, and may be sent elsewhere) or finish.",
+    ),
 ];
 
 /// Keys that the design has and this version does not.
@@ -338,15 +364,10 @@ const LATER: &[&str] = &[
     "retry.budget",
     "retry.max",
     "retry.max_body",
-    "drain",
-    "drain.grace",
     "monitor.signals",
     "dns.servers",
     "dns.ttl_min",
     "dns.ttl_max",
-    "tls.alpn",
-    "wire.http",
-    "wire.h2",
 ];
 
 /// Values that the design has and this version does not.
@@ -408,6 +429,11 @@ fn roots(roots: Roots) -> &'static str {
         Roots::Webpki => "webpki",
         Roots::None => "none",
     }
+}
+
+fn h2(h2: &H2) -> String {
+    let H2 { streams, ping, ping_timeout, window } = h2;
+    format!("{{ streams = {streams}, ping = \"{ping}\", ping_timeout = \"{ping_timeout}\", window = \"{window}\" }}")
 }
 
 fn probes(keepalive: Keepalive) -> String {

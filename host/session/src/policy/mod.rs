@@ -20,7 +20,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::route::Origin;
-use crate::{body, credentials, dns, egress, monitor, pool, proxy, tcp, tls, wire};
+use crate::{body, credentials, dns, drain, egress, monitor, pool, proxy, tcp, tls, wire};
 pub use document::Document;
 pub use error::Error;
 pub use reference::reference;
@@ -59,6 +59,8 @@ pub struct Policy {
     pub body: body::Settings,
     /// `[monitor]`: what is told, and what is not.
     pub monitor: monitor::Settings,
+    /// `[drain]`: how the session ends.
+    pub drain: drain::Settings,
     /// `[origin."..."]`: the policies of origins for which some keys differ. Of each, egress, credentials, the pool's
     /// totals and further origins count for nothing: they are the same for all.
     #[serde(skip)]
@@ -92,6 +94,7 @@ impl Default for Policy {
             wire: wire::Settings::default(),
             body: body::Settings::default(),
             monitor: monitor::Settings::default(),
+            drain: drain::Settings::default(),
             origins: BTreeMap::new(),
         }
     }

@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::policy::Document;
-    use crate::{body, credentials, dns, egress, monitor, pool, proxy, tcp, tls, wire};
+    use crate::{body, credentials, dns, drain, egress, monitor, pool, proxy, tcp, tls, wire};
 
     /// A source of values that has none: it only notes which fields a type asks for.
     struct Fields<'a>(&'a mut &'static [&'static str]);
@@ -137,6 +137,7 @@ mod tests {
             ("wire", fields::<wire::Settings>()),
             ("body", fields::<body::Settings>()),
             ("monitor", fields::<monitor::Settings>()),
+            ("drain", fields::<drain::Settings>()),
         ];
         let known: BTreeSet<&str> = sections.iter().map(|(section, _)| section.split('.').next().unwrap()).collect();
         let mut expected: BTreeSet<String> = BTreeSet::new();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Isolation, Settings};
 
 /// How long a connection is used and kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Life {
     /// How long it is kept idle.
     pub(super) idle: Duration,
@@ -17,6 +17,8 @@ pub(super) struct Life {
     ends: Option<Instant>,
     /// Exchanges that it may still carry; absent where they are not counted.
     exchanges: Option<u64>,
+    /// True once it has carried an exchange.
+    is_used: bool,
 }
 
 impl Life {
@@ -28,7 +30,11 @@ impl Life {
             Isolation::Shared | Isolation::Guest => settings.keepalive.0,
             Isolation::Call => Duration::ZERO,
         };
-        Self { idle, ends, exchanges: (settings.max_requests > 0).then_some(settings.max_requests) }
+        let exchanges = match settings.force_close {
+            true => Some(1),
+            false => (settings.max_requests > 0).then_some(settings.max_requests),
+        };
+        Self { idle, ends, exchanges, is_used: false }
     }
 
     /// When the connection is to be closed, if it becomes idle now; absent if it is used up already.
@@ -37,7 +43,13 @@ impl Life {
         (self.exchanges != Some(0) && expires > now).then_some(expires)
     }
 
+    /// True if it may carry one more exchange: its first in any case, for that is what it was opened for.
+    pub(super) fn may_begin(&self, now: Instant) -> bool {
+        !self.is_used || (self.exchanges != Some(0) && self.ends.is_none_or(|ends| ends > now))
+    }
+
     pub(super) fn begin_exchange(&mut self) {
+        self.is_used = true;
         self.exchanges = self.exchanges.map(|left| left.saturating_sub(1));
     }
 }

@@ -10,12 +10,12 @@ mod state;
 mod life;
 mod descriptors;
 mod domain;
+mod drain;
 mod token;
 mod wait;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
+use crate::drain::Phase;
 use crate::error::{Error, Kind};
 use crate::monitor::{Counters, Exchange, Figures, Record, Timings};
 use crate::policy::units::{Period, Share, Timeout};
@@ -33,8 +34,8 @@ use crate::stage::Stage;
 use crate::{Snapshot, proxy, wire};
 pub use domain::{Domain, Isolation};
 use life::Life;
-pub(crate) use state::SlotId;
 use state::{Counts, Limits, State};
+pub(crate) use state::{Sharing, SlotId};
 pub(crate) use token::{Lease, Reset, Slot};
 use wait::Waiter;
 
@@ -114,6 +115,13 @@ impl state::Group for Group {
             Self::Proxy(_) => limits.per_proxy,
         }
     }
+
+    fn counts_exchanges(&self) -> bool {
+        match self {
+            Self::Host(_) => true,
+            Self::Proxy(_) => false,
+        }
+    }
 }
 
 impl state::Route for Arc<Route> {
@@ -122,21 +130,51 @@ impl state::Route for Arc<Route> {
         let proxy = self.proxy().map(|proxy| Group::Proxy(proxy.server().clone()));
         [Group::Host(self.origin().host_port())].into_iter().chain(proxy)
     }
+
+    fn sharing(&self) -> Sharing {
+        Route::sharing(self)
+    }
+}
+
+impl state::Carry for Box<Connection> {
+    fn share(&mut self) -> Option<Self> {
+        let Connection { route, slot, peer, generation, sender, life, opening, wanted } = &mut **self;
+        let sender = sender.share().filter(|_| life.may_begin(Instant::now()))?;
+        life.begin_exchange();
+        Some(Self::new(Connection {
+            route: Arc::clone(route),
+            slot: *slot,
+            peer: *peer,
+            generation: *generation,
+            sender,
+            life: life.clone(),
+            opening: opening.take(),
+            wanted: Arc::clone(wanted),
+        }))
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        self.life.expires(Instant::now())
+    }
 }
 
 /// The pool of one session. Dropping it closes what is idle and stops what is being opened; what is in use runs on.
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    /// Its end tells the openings.
-    _alive: watch::Sender<()>,
+    /// Tells the tasks of connections; its end tells those that are being opened.
+    phase: watch::Sender<Phase>,
 }
 
 #[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
     counters: Arc<Counters>,
-    alive: watch::Receiver<()>,
+    phase: watch::Receiver<Phase>,
+    /// True once no further request is taken.
+    stops: AtomicBool,
+    /// A socket has closed while the pool ends.
+    closed: Notify,
     reaper: Arc<Notify>,
 }
 
@@ -167,12 +205,12 @@ pub(crate) struct Connection {
     /// What opening it took, until its first user has taken it.
     opening: Option<Box<Timings>>,
     /// Its end tells the connection's task that nobody wants it any more.
-    _wanted: oneshot::Sender<Infallible>,
+    wanted: Arc<oneshot::Sender<Infallible>>,
 }
 
 impl Pool {
     pub(crate) fn new(snapshot: Arc<Snapshot>, counters: Arc<Counters>) -> Self {
-        let (alive, watched) = watch::channel(());
+        let (phase, watched) = watch::channel(Phase::Open);
         let inner = Inner {
             machine: State::new(descriptors::limits(&snapshot.base.policy)),
             snapshot,
@@ -181,8 +219,15 @@ impl Pool {
             warned: None,
             ended: false,
         };
-        let shared = Shared { inner: Mutex::new(inner), counters, alive: watched, reaper: Arc::new(Notify::new()) };
-        Self { shared: Arc::new(shared), _alive: alive }
+        let shared = Shared {
+            inner: Mutex::new(inner),
+            counters,
+            phase: watched,
+            stops: AtomicBool::new(false),
+            closed: Notify::new(),
+            reaper: Arc::new(Notify::new()),
+        };
+        Self { shared: Arc::new(shared), phase }
     }
 
     /// A connection of the route, for the caller alone: an idle one, else one that is opened or comes back.
@@ -205,6 +250,7 @@ impl Pool {
             let kept = connection.kept_by(snapshot);
             let mut lease = Lease { connection: Some(connection), shared: Arc::clone(&self.shared), reused: true };
             if !kept {
+                lease.retire();
                 continue;
             }
             let opening = lease.connection.as_mut().and_then(|connection| {
@@ -224,7 +270,7 @@ impl Pool {
                     return Ok(lease);
                 }
                 // It closed while it was idle; the next one, or a new one, will do.
-                (_, None) => {}
+                (_, None) => lease.retire(),
                 (Ok(false), Some(_)) => {
                     return Err(Error::new(Stage::Wire, Kind::Terminated, "the peer closed the connection at once"));
                 }
@@ -236,7 +282,14 @@ impl Pool {
     /// Obeys a new policy: its limits, and of the idle connections only those that it would open just so.
     pub(crate) fn swap(&self, snapshot: Arc<Snapshot>) {
         self.shared.change(|inner, actions| {
-            inner.machine.retain_idle(|connection| connection.kept_by(&snapshot), actions);
+            let keeps = |connection: &mut Box<Connection>| {
+                let kept = connection.kept_by(&snapshot);
+                if kept {
+                    connection.generation = snapshot.generation;
+                }
+                kept
+            };
+            inner.machine.retain(keeps, actions);
             inner.machine.set_limits(descriptors::limits(&snapshot.base.policy), actions);
             inner.snapshot = snapshot;
         });
@@ -303,6 +356,12 @@ impl Shared {
     fn give_back(self: &Arc<Self>, mut connection: Box<Connection>) {
         let Connection { route, slot, life, .. } = &*connection;
         let (route, slot, expires) = (Arc::clone(route), *slot, life.expires(Instant::now()));
+        if connection.sender.is_shared() {
+            return self.change(|inner, actions| {
+                inner.machine.release(&route, slot, actions);
+                expires.iter().for_each(|expires| self.remind(inner, *expires));
+            });
+        }
         self.change(|inner, actions| match expires.filter(|_| !inner.ended && connection.kept_by(&inner.snapshot)) {
             None => inner.machine.discard(slot, connection, actions),
             Some(expires) => {
@@ -343,15 +402,28 @@ impl Opening {
         let expires = connection.life.expires(now).unwrap_or(now);
         self.shared.change(|inner, actions| {
             // Under a policy that does not keep it, it serves who waited for it under the old one, and nobody else.
-            let expires = if connection.kept_by(&inner.snapshot) { expires } else { now };
-            inner.machine.connected(&route, slot, connection, expires, actions);
+            let kept = connection.kept_by(&inner.snapshot);
+            let expires = if kept { expires } else { now };
+            if connection.sender.is_shared() {
+                // One, until the server has said how many.
+                inner.machine.connected_shared(&route, (slot, connection, 1), now, actions);
+                if !kept {
+                    inner.machine.retire(&route, slot, actions);
+                }
+            } else {
+                inner.machine.connected(&route, slot, connection, expires, actions);
+            }
+            if inner.ended {
+                // Nobody is left who could use it later.
+                inner.machine.clear(actions);
+            }
             self.shared.remind(inner, expires);
         });
     }
 
     fn failed(&mut self, error: Error, took: Option<Box<Timings>>) {
         let Some(route) = self.route.take() else { return };
-        let waiter = self.shared.change(|inner, _| inner.machine.failed(&route));
+        let waiter = self.shared.change(|inner, actions| inner.machine.failed(&route, actions));
         if let Some(waiter) = waiter {
             waiter.give(Err((error, took)));
         }
@@ -371,6 +443,7 @@ fn ended() -> Error {
 /// The task of one connection: opens it, hands it over, and moves its bytes until it closes.
 async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
     let shared = Arc::clone(&opening.shared);
+    let id = slot.id;
     shared.start_reaper(&waiter.runtime);
     let route = slot.route.clone();
     let reset = Arc::clone(&slot.reset);
@@ -380,10 +453,9 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
         record: Record::new(),
         counters: Arc::clone(&shared.counters),
     };
-    let mut alive = shared.alive.clone();
-    drop(shared);
+    let mut phase = shared.phase.clone();
     let opened = tokio::select! {
-        _ = alive.changed() => Err(ended()),
+        stopped = phase.wait_for(|phase| phase.opens_nothing()) => Err(stopped.map_or_else(|_| ended(), |_| crate::drain::refused())),
         opened = crate::open(&waiter.snapshot, &route, &exchange, slot) => opened,
     };
     let (wanted, unwanted) = oneshot::channel();
@@ -392,28 +464,48 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
             let life = Life::new(&waiter.snapshot.scope(route.origin()).policy.pool);
             let opening_took = exchange.record.timings().map(Box::new);
             let generation = waiter.snapshot.generation;
-            let connection =
-                Connection { route, slot, peer, generation, sender, life, opening: opening_took, _wanted: wanted };
+            let (route, wanted) = (Arc::clone(&route), Arc::new(wanted));
+            let connection = Connection { route, slot, peer, generation, sender, life, opening: opening_took, wanted };
             opening.succeeded(Box::new(connection));
             driver
         }
         Err(error) => return opening.failed(error, exchange.record.timings().map(Box::new)),
     };
     let cleanup = waiter.snapshot.base.policy.pool.cleanup_closed;
-    drop((opening, waiter, exchange, alive));
-    drive(driver, unwanted, cleanup, &reset).await;
+    drop((opening, waiter, exchange));
+    let cut = async {
+        // A session that is dropped cuts nothing.
+        if phase.wait_for(|phase| *phase == Phase::Cut).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let told = |streams| shared.change(|inner, actions| inner.machine.set_capacity(&route, id, streams, actions));
+    tokio::select! {
+        () = drive(driver, unwanted, told, cleanup, &reset) => {}
+        () = cut => {}
+    }
 }
 
-/// Moves a connection's bytes. Once nobody wants it, its goodbye is bounded.
-async fn drive(driver: wire::Driver, unwanted: oneshot::Receiver<Infallible>, cleanup: bool, reset: &AtomicBool) {
-    let mut driver = pin!(driver);
-    tokio::select! {
-        biased;
-        () = &mut driver => return,
-        _ = unwanted => {}
+/// Moves a connection's bytes, and tells how many exchanges it takes. Once nobody wants it, its goodbye is bounded.
+async fn drive(
+    mut driver: wire::Driver,
+    mut unwanted: oneshot::Receiver<Infallible>,
+    told: impl Fn(usize),
+    cleanup: bool,
+    reset: &AtomicBool,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            streams = driver.next() => match streams {
+                Some(streams) => told(streams),
+                None => return,
+            },
+            _ = &mut unwanted => break,
+        }
     }
     let bound = if cleanup { CLEANUP } else { GOODBYE };
-    if timeout(bound, driver).await.is_err() {
+    if timeout(bound, async { while driver.next().await.is_some() {} }).await.is_err() {
         reset.store(cleanup, Ordering::Relaxed);
     }
 }

@@ -10,12 +10,18 @@
 //!   own proxy, is full;
 //! - a free or freed connection goes straight to the waiter that it serves, so that no newcomer can take it;
 //! - while a request waits for room, an idle connection of another route makes it, the oldest first.
+//!
+//! A connection that several exchanges share (HTTP/2) takes one place in the limits as a socket does, and one more for each
+//! exchange beyond its first: so no bound is passed by sockets, nor by exchanges.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::num::NonZeroUsize;
 
 use books::Books;
+use lane::{Lane, Need};
+use lru::LruCache;
 use tokio::time::Instant;
 
 use crate::route::HostPort;
@@ -25,12 +31,35 @@ pub(crate) trait Route: Clone + Eq + Hash {
     type Group: Group;
     /// One for its host and port; and one for its proxy, where it has one.
     fn groups(&self) -> impl Iterator<Item = Self::Group>;
+    /// What is known of its connections before there is one.
+    fn sharing(&self) -> Sharing;
+}
+
+/// How many exchanges a route's connections carry at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Sharing {
+    /// One: a connection is opened for each who waits.
+    Exclusive,
+    /// The first connection will tell: one is opened, and the others wait for what it turns out to be.
+    Unknown,
+    /// Several: one is opened, and a further one where those that there are stay full.
+    Shared,
+}
+
+/// A connection, as far as the machine has to know it. Only one that several exchanges share is asked anything.
+pub(crate) trait Carry: Sized {
+    /// The same connection, for one more exchange; absent if it may carry no more.
+    fn share(&mut self) -> Option<Self>;
+    /// When it is to be closed if it becomes idle now; absent if at once.
+    fn expires(&self) -> Option<Instant>;
 }
 
 /// Sockets that are counted together.
 pub(crate) trait Group: Clone + Debug + Eq + Hash {
     /// How many of them may be open; 0 is no limit.
     fn limit(&self, limits: &Limits) -> usize;
+    /// True if exchanges are bounded as sockets are.
+    fn counts_exchanges(&self) -> bool;
 }
 
 /// The number of an open socket.
@@ -69,27 +98,6 @@ impl<R, C, W> Default for Actions<R, C, W> {
     }
 }
 
-/// An idle connection.
-#[derive(Debug)]
-struct Idle<C> {
-    connection: C,
-    slot: SlotId,
-    /// Orders idle connections by the moment that they became so.
-    order: u64,
-    expires: Instant,
-}
-
-/// What belongs to one route; gone when it is empty.
-#[derive(Debug)]
-struct Lane<C, W> {
-    /// Oldest first.
-    idle: VecDeque<Idle<C>>,
-    /// In order of arrival.
-    waiters: BTreeMap<WaiterId, W>,
-    /// Connections being opened; the first so many waiters are theirs.
-    connecting: usize,
-}
-
 /// Looked up twice an exchange, by a key with many fields; foldhash is seeded, as the standard hasher is, and faster.
 type Lanes<R, C, W> = HashMap<R, Lane<C, W>, foldhash::fast::RandomState>;
 
@@ -99,6 +107,8 @@ pub(crate) struct State<R: Route, C, W> {
     limits: Limits,
     lanes: Lanes<R, C, W>,
     books: Books<R>,
+    /// Routes whose last connection carried one exchange at a time; the least recently used is forgotten, and asked again.
+    exclusive: LruCache<R, ()>,
     idle: usize,
     waiting: usize,
     evicted: u64,
@@ -125,6 +135,8 @@ pub(crate) enum Full<G> {
     Total,
     /// Sockets of one group of the waiter's, so many of which are open.
     Group { group: G, open: usize },
+    /// All exchanges that so many connections carry at once.
+    Streams { connections: usize, streams: usize },
 }
 
 /// What [`State::enqueue`] made of a request.
@@ -136,12 +148,13 @@ pub(crate) enum Place {
     Full,
 }
 
-impl<R: Route, C, W: Clone> State<R, C, W> {
+impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
             lanes: Lanes::default(),
             books: Books::default(),
+            exclusive: LruCache::new(REMEMBERED),
             idle: 0,
             waiting: 0,
             evicted: 0,
@@ -150,21 +163,19 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         }
     }
 
-    /// Takes the newest idle connection of the route. What has expired meanwhile is closed.
+    /// Takes the newest idle connection of the route, or a share of one that has room. What has expired meanwhile is closed.
     pub(crate) fn take_idle(&mut self, route: &R, now: Instant, actions: &mut Actions<R, C, W>) -> Option<C> {
         let lane = self.lanes.get_mut(route)?;
-        let mut found = None;
         while let Some(idle) = lane.idle.pop_back() {
             self.idle -= 1;
             if idle.expires > now {
-                found = Some(idle.connection);
-                break;
+                return Some(idle.connection);
             }
             self.books.mark_closing(idle.slot);
             actions.close.push(idle.connection);
         }
         // The lane stays while its connection is out: it comes back soon, and a map entry costs more than its place.
-        found
+        if lane.shared.is_empty() { None } else { self.take_share(route, now, actions) }
     }
 
     /// Puts a request at the end of the queue, after [`State::take_idle`] found nothing, and opens what may be opened.
@@ -193,19 +204,23 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
     /// The bound that keeps a waiter waiting; absent while a connection is being opened for it, and once it has one.
     pub(crate) fn blocked(&self, route: &R, id: WaiterId) -> Option<Full<R::Group>> {
         let lane = self.lanes.get(route)?;
-        let first_hungry = *lane.waiters.keys().nth(lane.connecting)?;
+        let first_hungry = *lane.hungry().next()?;
         if id < first_hungry || !lane.waiters.contains_key(&id) {
             return None;
         }
-        let full = self.books.full_groups(route, &self.limits).next();
-        Some(full.map_or(Full::Total, |group| Full::Group { open: self.books.of(&group).open, group }))
+        let need = if lane.free() > 0 { Need::Stream } else { Need::Socket };
+        let full = self.books.full_groups(route, need, &self.limits).next();
+        let full = full.map(|group| Full::Group { open: self.books.of(&group).open, group });
+        let streams = || lane.streams().map(|(connections, streams)| Full::Streams { connections, streams });
+        Some(full.or_else(|| if self.books.is_full(&self.limits) { None } else { streams() }).unwrap_or(Full::Total))
     }
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// A connection has been opened: it goes to the route's first waiter, or becomes idle.
+    /// A connection has been opened that carries one exchange at a time: it goes to the route's first waiter, or becomes
+    /// idle.
     pub(crate) fn connected(
         &mut self,
         route: &R,
@@ -214,17 +229,32 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         expires: Instant,
         actions: &mut Actions<R, C, W>,
     ) {
-        self.lane(route).connecting -= 1;
+        if route.sharing() != Sharing::Exclusive {
+            self.exclusive.put(route.clone(), ());
+        }
+        let lane = self.lane(route);
+        lane.connecting -= 1;
+        let asked = std::mem::replace(&mut lane.sharing, Sharing::Exclusive) != Sharing::Exclusive;
         self.give_back(route, slot, connection, expires, actions);
+        if asked {
+            // Who waited to hear what it would be is served as everybody is.
+            self.pump(actions);
+        }
     }
 
     /// Opening failed: the waiter that is to hear of it. Its socket is reported by [`State::closed`].
-    pub(crate) fn failed(&mut self, route: &R) -> Option<W> {
+    pub(crate) fn failed(&mut self, route: &R, actions: &mut Actions<R, C, W>) -> Option<W> {
         let lane = self.lane(route);
         lane.connecting -= 1;
+        lane.pressed = false;
+        if lane.sharing == Sharing::Unknown {
+            // The others may each try on their own: were they to go on one after the other, the last would wait for ever.
+            lane.sharing = Sharing::Exclusive;
+        }
         let waiter = lane.waiters.pop_first().map(|(_, waiter)| waiter);
         self.waiting -= usize::from(waiter.is_some());
         self.tidy(route);
+        self.pump(actions);
         waiter
     }
 
@@ -257,7 +287,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
             }
         }
         let order = self.number();
-        self.lane(route).idle.push_back(Idle { connection, slot, order, expires });
+        self.lane(route).idle.push_back(lane::Idle { connection, slot, order, expires });
         self.idle += 1;
         // Who waits for room in two groups may need it, together with another idle one.
         self.pump(actions);
@@ -272,12 +302,16 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
     /// A socket has closed: its room goes to who waits for it.
     pub(crate) fn closed(&mut self, slot: SlotId, actions: &mut Actions<R, C, W>) {
         let Some(route) = self.books.close(slot) else { return };
-        // The peer may have closed it while it was idle.
-        if let Some(lane) = self.lanes.get_mut(&route)
-            && let Some(index) = lane.idle.iter().position(|idle| idle.slot == slot)
-        {
-            actions.close.extend(lane.idle.remove(index).map(|idle| idle.connection));
-            self.idle -= 1;
+        // The peer may have closed it while it was idle, or under those who share it.
+        if let Some(lane) = self.lanes.get_mut(&route) {
+            if let Some(index) = lane.idle.iter().position(|idle| idle.slot == slot) {
+                actions.close.extend(lane.idle.remove(index).map(|idle| idle.connection));
+                self.idle -= 1;
+            } else if let Some(index) = lane.shared.iter().position(|shared| shared.slot == slot) {
+                let shared = lane.shared.remove(index);
+                self.idle -= usize::from(shared.active == 0);
+                actions.close.push(shared.connection);
+            }
         }
         self.tidy(&route);
         self.pump(actions);
@@ -285,7 +319,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
 
     /// One more socket for a connection that is being opened (racing addresses), if there is room that nobody waits for.
     pub(crate) fn extra(&mut self, route: &R) -> Option<SlotId> {
-        (self.hungry() == 0 && self.has_room(route)).then(|| self.open_socket(route))
+        (self.hungry() == 0 && self.has_room(route, Need::Socket)).then(|| self.open_socket(route))
     }
 
     /// Closes what has been idle too long; the moment that the next one expires.
@@ -301,7 +335,15 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
             }
             next = kept.iter().map(|idle| idle.expires).chain(next).min();
             lane.idle = kept;
-            lane.connecting > 0 || !lane.waiters.is_empty() || !lane.idle.is_empty()
+            let gone = lane.shared.extract_if(.., |shared| shared.active == 0 && shared.expires <= now);
+            for gone in gone {
+                *idle -= 1;
+                books.mark_closing(gone.slot);
+                actions.close.push(gone.connection);
+            }
+            let idle = lane.shared.iter().filter(|shared| shared.active == 0);
+            next = idle.map(|shared| shared.expires).chain(next).min();
+            !lane.is_empty()
         });
         next
     }
@@ -312,120 +354,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        Counts { open: self.books.all().open, idle: self.idle, waiting: self.waiting, evicted: self.evicted }
-    }
-
-    /// Opens connections for as many waiters as there is room for, in order of arrival, and makes room for the others.
-    fn pump(&mut self, actions: &mut Actions<R, C, W>) {
-        if self.waiting == 0 {
-            return;
-        }
-        let mut promised = 0;
-        let mut promised_of: HashMap<R::Group, usize> = HashMap::new();
-        // How far each lane has been looked at in this round; a lane of which a group is full is done.
-        let mut seen: HashMap<R, usize> = HashMap::new();
-        while let Some((route, waiter)) = self.next_hungry(&seen) {
-            if self.has_room(&route) {
-                let slot = self.open_socket(&route);
-                self.lane(&route).connecting += 1;
-                actions.open.push((route, slot, waiter));
-                continue;
-            }
-            let full: Vec<R::Group> = self.books.full_groups(&route, &self.limits).collect();
-            // True if whatever room is on its way in the group is somebody's already.
-            let all_promised =
-                |state: &Self, group| state.books.of(group).closing <= promised_of.get(group).copied().unwrap_or(0);
-            // Nothing is closed for who would have to wait all the same.
-            if full.iter().any(|group| all_promised(self, group) && !self.has_idle(group)) {
-                seen.insert(route, usize::MAX);
-                continue;
-            }
-            for group in &full {
-                if all_promised(self, group) {
-                    self.evict(Some(group), actions);
-                }
-            }
-            if self.books.all().closing <= promised && !self.evict(None, actions) {
-                return;
-            }
-            promised += 1;
-            for group in route.groups() {
-                *promised_of.entry(group).or_default() += 1;
-            }
-            *seen.entry(route).or_default() += 1;
-        }
-    }
-
-    /// The first waiter, over all routes, for which nothing has been opened or promised yet.
-    fn next_hungry(&self, seen: &HashMap<R, usize>) -> Option<(R, W)> {
-        let hungry = self.lanes.iter().filter_map(|(route, lane)| {
-            let skip = lane.connecting.saturating_add(seen.get(route).copied().unwrap_or(0));
-            if lane.waiters.len() <= skip {
-                return None;
-            }
-            lane.waiters.iter().nth(skip).map(|(id, waiter)| (*id, route, waiter))
-        });
-        hungry.min_by_key(|(id, ..)| *id).map(|(_, route, waiter)| (route.clone(), waiter.clone()))
-    }
-
-    /// Waiters for which no connection is being opened.
-    fn hungry(&self) -> usize {
-        self.lanes.values().map(|lane| lane.waiters.len().saturating_sub(lane.connecting)).sum()
-    }
-
-    /// True if a request of another route came before `first`, and the room of this connection is what it waits for.
-    fn overtaken(&self, route: &R, first: Option<WaiterId>) -> bool {
-        let all_full = self.books.is_full(&self.limits);
-        let full: Vec<R::Group> = self.books.full_groups(route, &self.limits).collect();
-        if !all_full && full.is_empty() {
-            return false;
-        }
-        // Room that is already on its way serves the first of those who wait.
-        let on_its_way = full.iter().map(|group| self.books.of(group).closing).min();
-        let on_its_way = on_its_way.unwrap_or_else(|| self.books.all().closing);
-        let earlier = self
-            .lanes
-            .iter()
-            .filter(|(other, _)| *other != route)
-            .filter(|(other, _)| {
-                // All that keeps it waiting must be what this connection would make room in.
-                let mut missing = self.books.full_groups(other, &self.limits).peekable();
-                (all_full || missing.peek().is_some()) && missing.all(|group| full.contains(&group))
-            })
-            .flat_map(|(_, lane)| lane.waiters.keys().skip(lane.connecting))
-            .filter(|id| first.is_none_or(|first| **id < first))
-            .count();
-        earlier > on_its_way
-    }
-
-    /// Closes the oldest idle connection, of one group or of all.
-    fn evict(&mut self, group: Option<&R::Group>, actions: &mut Actions<R, C, W>) -> bool {
-        if self.idle == 0 {
-            return false;
-        }
-        let oldest = self
-            .lanes
-            .iter_mut()
-            .filter(|(route, _)| group.is_none_or(|group| route.groups().any(|other| other == *group)))
-            .filter(|(_, lane)| !lane.idle.is_empty())
-            .min_by_key(|(_, lane)| lane.idle.front().map(|idle| idle.order));
-        let Some((route, idle)) = oldest.and_then(|(route, lane)| Some((route.clone(), lane.idle.pop_front()?))) else {
-            return false;
-        };
-        self.idle -= 1;
-        self.evicted += 1;
-        self.discard(idle.slot, idle.connection, actions);
-        self.tidy(&route);
-        true
-    }
-
-    fn has_idle(&self, group: &R::Group) -> bool {
-        let mut idle = self.lanes.iter().filter(|(_, lane)| !lane.idle.is_empty());
-        idle.any(|(route, _)| route.groups().any(|other| other == *group))
-    }
-
-    fn has_room(&self, route: &R) -> bool {
-        !self.books.is_full(&self.limits) && self.books.full_groups(route, &self.limits).next().is_none()
+        Counts { open: self.books.sockets(), idle: self.idle, waiting: self.waiting, evicted: self.evicted }
     }
 
     fn open_socket(&mut self, route: &R) -> SlotId {
@@ -435,16 +364,17 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
     }
 
     fn lane(&mut self, route: &R) -> &mut Lane<C, W> {
-        let empty = || Lane { idle: VecDeque::new(), waiters: BTreeMap::new(), connecting: 0 };
-        self.lanes.entry(route.clone()).or_insert_with(empty)
+        let Self { lanes, exclusive, .. } = self;
+        lanes.entry(route.clone()).or_insert_with(|| {
+            Lane::new(match route.sharing() {
+                Sharing::Unknown if exclusive.get(route).is_some() => Sharing::Exclusive,
+                sharing => sharing,
+            })
+        })
     }
 
     fn tidy(&mut self, route: &R) {
-        if self
-            .lanes
-            .get(route)
-            .is_some_and(|lane| lane.connecting == 0 && lane.waiters.is_empty() && lane.idle.is_empty())
-        {
+        if self.lanes.get(route).is_some_and(Lane::is_empty) {
             self.lanes.remove(route);
         }
     }
@@ -455,7 +385,14 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
     }
 }
 
+/// Routes that are remembered as exclusive.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
+
 mod books;
+mod lane;
+mod pump;
+mod shared;
+pub(crate) use shared::PATIENCE;
 mod swap;
 #[cfg(test)]
 mod tests;

@@ -49,6 +49,9 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.shared.change(|inner, actions| inner.machine.closed(self.id, actions));
+        if self.shared.stops.load(Ordering::Relaxed) {
+            self.shared.closed.notify_waiters();
+        }
     }
 }
 
@@ -81,7 +84,11 @@ impl Room {
 /// How long the rest of an answer is waited for that nobody wants: who gives up has its connection closed this soon.
 const DRAIN: Duration = Duration::from_millis(50);
 
-/// A connection in use. Dropping it closes the connection; [`Lease::finish`] keeps it.
+/// What is left of an answer is read to its end, so that its connection is kept, if it is no more than this; for more, a new
+/// connection is cheaper.
+const DRAINED: u64 = 64 * 1024;
+
+/// A connection in use. Dropping it closes the connection, unless others share it; [`Lease::finish`] keeps it.
 #[derive(Debug)]
 pub(crate) struct Lease {
     /// Absent once it has been given back.
@@ -109,8 +116,32 @@ impl Lease {
         }
     }
 
+    /// Ends an exchange of whose answer a part is left, which nobody wants. On a connection that is shared its stream is
+    /// reset. Any other is kept if `reusable`, and what is left is short and comes at once; else it closes.
+    pub(crate) fn abandon(mut self, body: Incoming, reusable: bool) {
+        if let Some(resets) = self.sender().ok().and_then(wire::Sender::give_up) {
+            let connection =
+                self.connection.as_ref().map(|connection| (Arc::clone(&connection.route), connection.slot));
+            let shared = Arc::clone(&self.shared);
+            // The place is taken for as long as the peer may think so.
+            if let (false, Some((route, slot))) = (resets.reset((body, self)), connection) {
+                shared.change(|inner, actions| inner.machine.retire(&route, slot, actions));
+            }
+        } else if reusable && body.size_hint().exact().is_some_and(|left| left <= DRAINED) {
+            self.drain(body);
+        }
+    }
+
+    /// The connection takes no further exchange. One that is not shared is closed by dropping the lease.
+    pub(super) fn retire(&self) {
+        if let Some(connection) = self.connection.as_ref().filter(|connection| connection.sender.is_shared()) {
+            let (route, slot) = (&connection.route, connection.slot);
+            self.shared.change(|inner, actions| inner.machine.retire(route, slot, actions));
+        }
+    }
+
     /// Reads what is left of an answer that nobody wants, then gives the connection back; closes it where that takes long.
-    pub(crate) fn drain(self, mut body: Incoming) {
+    fn drain(self, mut body: Incoming) {
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
             let drained = timeout(DRAIN, async { while let Some(Ok(_)) = body.frame().await {} }).await;
@@ -130,8 +161,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.shared.change(|inner, actions| inner.machine.discard(connection.slot, connection, actions));
+        match self.connection.take() {
+            Some(connection) if connection.sender.is_shared() => self.shared.give_back(connection),
+            Some(connection) => {
+                self.shared.change(|inner, actions| inner.machine.discard(connection.slot, connection, actions));
+            }
+            None => {}
         }
     }
 }

@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::state::{Counts, Full, Group as _, Limits, Place, WaiterId};
-use super::{Connection, Group, Settings, Shared, ended};
+use super::state::{Counts, Full, Group as _, Limits, PATIENCE, Place, WaiterId};
+use super::{Connection, Group, Settings, Shared, Sharing, ended};
 use crate::Snapshot;
 use crate::error::{Error, Kind};
 use crate::monitor::Timings;
@@ -71,8 +71,9 @@ impl Waiting<'_> {
         let arrived = Instant::now();
         let after = |length: Option<_>| length.and_then(|length| arrived.checked_add(length));
         let (mut warns, mut ends) = (after(settings.wait_warn.0), after(settings.timeout.0));
+        let mut presses = after(Some(PATIENCE).filter(|_| self.route.sharing() != Sharing::Exclusive));
         let handed = loop {
-            let Some(next) = warns.into_iter().chain(ends).min() else { break (&mut self.handed).await };
+            let Some(next) = warns.into_iter().chain(ends).chain(presses).min() else { break (&mut self.handed).await };
             if let Ok(handed) = timeout_at(next, &mut self.handed).await {
                 break handed;
             }
@@ -80,6 +81,9 @@ impl Waiting<'_> {
             if warns.is_some_and(|warns| warns <= now) {
                 warns = None;
                 self.warn(settings, arrived, now);
+            }
+            if presses.is_some_and(|presses| presses <= now) {
+                presses = self.shared.change(|inner, actions| inner.machine.press(self.route, self.id, now, actions));
             }
             if ends.is_some_and(|ends| ends <= now) {
                 if let Some(error) = self.give_up(settings) {
@@ -133,6 +137,12 @@ impl Waiting<'_> {
                 };
                 let limit = limits.total;
                 format!("`pool.limit` of {limit}{clamped} is full: {open} open, {idle} of them idle, {waiting} waiting")
+            }
+            Full::Streams { connections, streams } => {
+                let origin = self.route.origin();
+                format!(
+                    "{origin} takes {streams} exchanges at once on {connections} connections, {waiting} waiting in all"
+                )
             }
             Full::Group { group, open } => {
                 let limit = group.limit(limits);

@@ -62,8 +62,38 @@ pub struct Settings {
     pub verify: bool,
     /// Says that `verify = false` is meant. Default false.
     pub danger: bool,
+    /// The protocols that servers are offered (ALPN, RFC 7301), the preferred one first. Default h2, http/1.1. None: HTTP/1.1.
+    pub alpn: Vec<Alpn>,
     /// Deadline of the handshake. Default 10 s.
     pub timeout: Period,
+}
+
+/// A protocol that TLS may agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub enum Alpn {
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    H2,
+    /// HTTP/1.1.
+    #[serde(rename = "http/1.1")]
+    Http11,
+}
+
+impl Alpn {
+    /// The protocol's registered name.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::H2 => "h2",
+            Self::Http11 => "http/1.1",
+        }
+    }
+}
+
+impl std::fmt::Display for Alpn {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.word())
+    }
 }
 
 /// Where trust comes from.
@@ -121,6 +151,7 @@ impl Default for Settings {
             max: Version::Tls13,
             verify: true,
             danger: false,
+            alpn: vec![Alpn::H2, Alpn::Http11],
             timeout: Period::seconds(10),
         }
     }
@@ -228,7 +259,7 @@ impl Tls {
         previous: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, policy::Error> {
         let of_origins = Settings { client_cert: None, client_key: None, server_name: None, ..settings.clone() };
-        let mut settings = Settings { pins: Vec::new(), ..of_origins };
+        let mut settings = Settings { pins: Vec::new(), alpn: vec![Alpn::Http11], ..of_origins };
         if !ca.is_empty() {
             settings = Settings { roots: Roots::None, ca: ca.to_vec(), verify: true, ..settings };
         }
@@ -278,7 +309,7 @@ impl Tls {
                 .map_err(|error| policy::Error::key("tls.client_key", format!("the key does not fit: {error}")))?,
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = settings.alpn.iter().map(|alpn| alpn.word().as_bytes().to_vec()).collect();
         Ok(Self {
             sessions: Sessions::new(config),
             server_name: server_name.transpose()?,

@@ -1,4 +1,4 @@
-//! HTTP/1.1: one exchange on a leased connection, up to the head of the answer.
+//! HTTP/1.1 and HTTP/2: one exchange on a leased connection, up to the head of the answer.
 //!
 //! Runs over `tls`, `proxy` or `tcp`; `body` guards what follows the head. A request leaves with one framing and one `Host`,
 //! without anything that belongs to another hop (RFC 9110, section 7.6.1), and bytes that are whole leave in one write. A
@@ -7,35 +7,42 @@
 
 mod outgoing;
 mod forward;
+mod http2;
+mod hop;
+mod stream;
 pub(crate) mod transport;
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, Version};
+use futures::future::Either;
+use http::Response;
+use http::header::{HOST, HeaderValue};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Kind};
 use crate::policy::units::{Size, Timeout};
-use crate::pool::{Lease, SlotId};
+use crate::pool::Lease;
 use crate::route::{Origin, Route};
 use crate::stage::{Deadline, Stage};
-use crate::{proxy, tls};
+use crate::{policy, tls};
 use forward::Forward;
+pub(crate) use hop::{Persistence, receive};
+pub(crate) use http2::Resets;
+pub use http2::Settings as H2;
 use outgoing::Upload;
 pub(crate) use outgoing::{Outgoing, WireBody, prepare};
+pub(crate) use stream::Io;
 
 /// `[wire]`: the exchange up to the head of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -47,33 +54,107 @@ pub struct Settings {
     pub max_headers: usize,
     /// Bytes of an answer's head, at most. Default 64 KiB.
     pub max_header_bytes: Size,
+    /// Which HTTP is spoken. Default auto.
+    pub http: Http,
+    /// Connections that speak HTTP/2.
+    pub h2: H2,
+}
+
+/// Which HTTP is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+pub enum Http {
+    /// Over TLS what both sides prefer (ALPN, RFC 7301), else HTTP/1.1.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1 only.
+    #[serde(rename = "1")]
+    One,
+    /// HTTP/2 only; without TLS by prior knowledge (RFC 9113, section 3.3).
+    #[serde(rename = "2")]
+    Two,
+}
+
+impl Http {
+    /// The word as the file writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::One => "1",
+            Self::Two => "2",
+        }
+    }
+
+    /// What of this is offered to a server.
+    pub(crate) fn offered(self, alpn: &[tls::Alpn]) -> Vec<tls::Alpn> {
+        let wanted = |alpn: &tls::Alpn| match self {
+            Self::Auto => true,
+            Self::One => *alpn == tls::Alpn::Http11,
+            Self::Two => *alpn == tls::Alpn::H2,
+        };
+        alpn.iter().copied().filter(wanted).collect()
+    }
+}
+
+/// Refuses keys that exclude or need one another.
+///
+/// # Errors
+/// HTTP/2 alone where TLS must not offer it, and what HTTP/2 has no room for.
+pub(crate) fn check(settings: &Settings, alpn: &[tls::Alpn]) -> Result<(), policy::Error> {
+    if settings.http == Http::Two && !alpn.contains(&tls::Alpn::H2) {
+        return Err(policy::Error::key("wire.http", "2 needs \"h2\" in `tls.alpn`"));
+    }
+    settings.h2.check().map_err(|(key, what)| policy::Error::key(key, what))
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { timeout: Timeout::OFF, max_headers: UNALLOCATED_HEADERS, max_header_bytes: Size::kib(64) }
+        Self {
+            timeout: Timeout::OFF,
+            max_headers: UNALLOCATED_HEADERS,
+            max_header_bytes: Size::kib(64),
+            http: Http::Auto,
+            h2: H2::default(),
+        }
     }
 }
 
-/// What HTTP runs over.
-#[derive(Debug)]
-pub(crate) enum Io {
-    Plain(proxy::Stream),
-    Tls(Box<TlsStream<proxy::Stream>>),
+/// Moves a connection's bytes until it closes.
+pub(crate) enum Driver {
+    Http1(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Http2(Box<http2::Driver>),
 }
 
-/// Moves a connection's bytes until it closes.
-pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+impl Driver {
+    /// Drives the connection until the number of exchanges that it takes at once has changed, 0 for no further one. Absent
+    /// once it has closed. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<usize> {
+        match self {
+            Self::Http1(connection) => {
+                connection.await;
+                None
+            }
+            Self::Http2(connection) => connection.next().await,
+        }
+    }
+}
 
-/// Sends requests on one connection, one at a time.
+/// Sends requests on one connection: one at a time, or several where it is shared.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    requests: http1::SendRequest<WireBody>,
+    requests: Requests,
     /// The same for every request, whatever its caller wrote.
     host: HeaderValue,
     /// What a proxy is told that takes requests one by one.
     forward: Option<Forward>,
     fate: Fate,
+}
+
+#[derive(Debug)]
+enum Requests {
+    Http1(http1::SendRequest<WireBody>),
+    Http2(http2::Requests),
 }
 
 /// Why the connection ended, where hyper told its driver and not the request.
@@ -95,23 +176,43 @@ const READY: Duration = Duration::from_secs(1);
 
 /// Makes a connection ready for requests.
 pub(crate) async fn handshake(settings: &Settings, route: &Route, io: Io) -> Result<(Sender, Driver), Error> {
+    let host = host(route.origin())?;
+    let fate = Fate::default();
+    if speaks_http2(settings, route, &io)? {
+        let (requests, driver) = http2::handshake(settings, route.origin().scheme(), &host, io).await?;
+        let requests = Requests::Http2(requests);
+        return Ok((Sender { requests, host, forward: None, fate }, Driver::Http2(Box::new(driver))));
+    }
     let mut builder = http1::Builder::new();
     builder.max_header_size(usize::try_from(settings.max_header_bytes.0).unwrap_or(usize::MAX));
     if settings.max_headers != UNALLOCATED_HEADERS {
         builder.max_headers(settings.max_headers);
     }
-    let host = host(route.origin())?;
     let forward = route.forwarder().map(|proxy| Forward::new(proxy, &host)).transpose()?;
     let (requests, connection) =
         builder.handshake(TokioIo::new(io)).await.map_err(|error| failed(error, "while the connection was set up"))?;
-    let fate = Fate::default();
     let told = Arc::clone(&fate);
     let driver = async move {
         if let Err(error) = connection.await {
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     };
-    Ok((Sender { requests, host, forward, fate }, Box::pin(driver)))
+    Ok((Sender { requests: Requests::Http1(requests), host, forward, fate }, Driver::Http1(Box::pin(driver))))
+}
+
+/// What the connection was agreed to speak: by ALPN over TLS, by the policy's word without it.
+fn speaks_http2(settings: &Settings, route: &Route, io: &Io) -> Result<bool, Error> {
+    let agreed = match io {
+        Io::Plain(_) => settings.http == Http::Two,
+        Io::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(tls::Alpn::H2.word().as_bytes()),
+    };
+    let what = match (settings.http, agreed, route.forwarder()) {
+        (Http::Two, true, Some(_)) => "a proxy that takes http:// requests one by one speaks HTTP/1.1 only",
+        (Http::Two, false, _) => "the server did not agree to speak HTTP/2",
+        (Http::Auto | Http::One, ..) | (Http::Two, true, None) => return Ok(agreed),
+    };
+    let hint = "`wire.http` of \"2\" allows nothing else; \"auto\" takes what the server prefers";
+    Err(Error::new(Stage::Wire, Kind::Protocol, what).with_hint(hint))
 }
 
 /// `host[:port]`, without the scheme's own port (RFC 9110, section 7.2).
@@ -125,10 +226,14 @@ fn host(origin: &Origin) -> Result<HeaderValue, Error> {
 impl Sender {
     /// Waits until the connection can take a request; false if it has closed, or takes too long to say.
     pub(crate) async fn ready(&mut self) -> Result<bool, Error> {
-        if self.requests.is_ready() {
+        let requests = match &mut self.requests {
+            Requests::Http1(requests) => requests,
+            Requests::Http2(requests) => return Ok(!requests.is_closed()),
+        };
+        if requests.is_ready() {
             return Ok(true);
         }
-        match timeout(READY, self.requests.ready()).await {
+        match timeout(READY, requests.ready()).await {
             Ok(Ok(())) => Ok(true),
             Err(_) => Ok(false),
             Ok(Err(_)) => match self.fate() {
@@ -138,46 +243,87 @@ impl Sender {
         }
     }
 
+    /// The same connection for another exchange beside this one; absent where it carries one at a time.
+    pub(crate) fn share(&self) -> Option<Self> {
+        let Requests::Http2(requests) = &self.requests else { return None };
+        let (requests, host) = (Requests::Http2(requests.share()), self.host.clone());
+        Some(Self { requests, host, forward: None, fate: Fate::default() })
+    }
+
+    /// Ends an exchange of whose answer a part is left: what bounds how fast that may be done on a shared connection.
+    pub(crate) fn give_up(&mut self) -> Option<Arc<Resets>> {
+        match &mut self.requests {
+            Requests::Http1(_) => None,
+            Requests::Http2(requests) => Some(requests.give_up()),
+        }
+    }
+
+    /// True if several exchanges share the connection.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.requests, Requests::Http2(_))
+    }
+
+    /// Hands a request over. The future need not hold it.
+    fn send(
+        &mut self,
+        mut request: Outgoing,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<> {
+        let requests = match &mut self.requests {
+            Requests::Http1(requests) => requests,
+            Requests::Http2(requests) => return Either::Right(requests.send(request)),
+        };
+        request.headers_mut().insert(HOST, self.host.clone());
+        match &self.forward {
+            Some(forward) => forward.address(&mut request),
+            None => outgoing::unaddress(&mut request),
+        }
+        Either::Left(requests.try_send_request(request))
+    }
+
     fn fate(&self) -> Option<hyper::Error> {
         self.fate.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// Sends one request on the lease, and waits for the head of its answer: at most `first_byte` from when the request has
-/// left. Dropping the future closes the connection.
+/// left. Dropping the future ends the exchange.
 ///
 /// The request goes to the connection before the future is made: the future need not hold it.
 pub(crate) fn exchange<'l>(
     lease: &'l mut Lease,
-    mut request: Outgoing,
+    request: Outgoing,
     first_byte: FirstByte,
 ) -> impl Future<Output = Result<Sent, Error>> + use<'l> {
     let reused = lease.reused;
     let upload = request.body().upload();
+    let mut again = None;
     let handed = lease.sender().map(|sender| {
-        request.headers_mut().insert(HOST, sender.host.clone());
-        if let Some(forward) = &sender.forward {
-            forward.address(&mut request);
-        }
-        (sender.requests.try_send_request(request), sender)
+        again = sender.is_shared().then(|| outgoing::again(&request)).flatten();
+        (sender.send(request), sender)
     });
     async move {
         let (answer, sender) = handed?;
         let mut answer = pin!(answer);
         let answer = first_byte.wait(upload.as_deref(), answer.as_mut()).await?;
         let mut failure = match answer {
-            Ok(answer) => return Ok(Sent::Answered(answer)),
+            Ok(answer) => {
+                if let Requests::Http2(requests) = &sender.requests {
+                    requests.check(&answer)?;
+                }
+                return Ok(Sent::Answered(answer));
+            }
             Err(failure) => failure,
         };
         // What is wrong with the request's own body is the caller's to hear, not what hyper made of it.
         if let Some(error) = upload.and_then(|upload| upload.error()) {
             return Err(error);
         }
-        let unsent = failure.take_message();
-        let sent = unsent.is_none();
-        match unsent {
-            Some(request) if reused => Ok(Sent::NotSent(request)),
-            _ => {
+        let unsent = failure.take_message().filter(|_| reused || sender.is_shared());
+        let unprocessed = again.filter(|_| http2::is_unprocessed(failure.error()));
+        let sent = unsent.is_none() && unprocessed.is_none();
+        match unsent.or(unprocessed) {
+            Some(request) => Ok(Sent::NotSent(request)),
+            None => {
                 let error = failed(sender.fate().unwrap_or_else(|| failure.into_error()), "before an answer");
                 Err(if sent { error.after_sending() } else { error })
             }
@@ -232,63 +378,6 @@ impl FirstByte {
     }
 }
 
-/// What the head of an answer says about its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Persistence {
-    /// True if the connection can carry another exchange.
-    pub(crate) reusable: bool,
-    /// How long the server keeps it idle, less a margin for a request that is on its way.
-    pub(crate) idle_life: Option<Duration>,
-}
-
-/// What is taken from `Keep-Alive: timeout=`, so that no request meets the server's close.
-const MARGIN: Duration = Duration::from_secs(1);
-
-/// Reads what the head says of its connection (RFC 9112, section 9.3), then strips what belongs to this hop alone.
-pub(crate) fn receive(version: Version, headers: &mut HeaderMap) -> Persistence {
-    let says = |word: &str| {
-        let mut values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        values.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(word)))
-    };
-    let kept = if version == Version::HTTP_11 { !says("close") } else { says("keep-alive") };
-    let timeout = headers.get("keep-alive").and_then(|value| value.to_str().ok()).and_then(|value| {
-        let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
-        seconds.trim_matches('"').parse::<u64>().ok().map(Duration::from_secs)
-    });
-    let idle_life = timeout.map(|timeout| timeout.saturating_sub(MARGIN));
-    strip_hop_by_hop(headers);
-    Persistence { reusable: kept && idle_life.is_none_or(|life| !life.is_zero()), idle_life }
-}
-
-/// Header fields that are for one hop (RFC 9110, section 7.6.1), beside those that `Connection` names.
-static HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    http::header::PROXY_AUTHENTICATE,
-    http::header::PROXY_AUTHORIZATION,
-    http::header::TE,
-    http::header::TRAILER,
-    http::header::TRANSFER_ENCODING,
-    http::header::UPGRADE,
-];
-
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most heads have none of them: one look at each name costs less than a search for each of nine.
-    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        return;
-    }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').filter_map(|name| name.trim().parse().ok()))
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
-
 /// Says in our words what hyper says in its own.
 pub(crate) fn failed(error: hyper::Error, when: &str) -> Error {
     if let Some(io) = cause::<io::Error>(&error)
@@ -296,11 +385,11 @@ pub(crate) fn failed(error: hyper::Error, when: &str) -> Error {
     {
         return alert.with_source(error);
     }
+    if let Some(failed) = http2::failed(&error, when) {
+        return failed.with_source(error);
+    }
     let (kind, message) = if error.is_parse_too_large() {
-        (
-            Kind::HeadersTooLarge,
-            "the answer's head is larger than `wire.max_headers` and `wire.max_header_bytes` allow".to_owned(),
-        )
+        return too_many_headers().with_source(error);
     } else if error.is_parse_version_h2() {
         (Kind::Protocol, "the peer answers in HTTP/2, which was not agreed on".to_owned())
     } else if error.is_parse() {
@@ -311,6 +400,11 @@ pub(crate) fn failed(error: hyper::Error, when: &str) -> Error {
         (Kind::Terminated, format!("the peer closed the connection {when}"))
     };
     Error::new(Stage::Wire, kind, message).with_source(error)
+}
+
+fn too_many_headers() -> Error {
+    let message = "the answer's head is larger than `wire.max_headers` and `wire.max_header_bytes` allow";
+    Error::new(Stage::Wire, Kind::HeadersTooLarge, message)
 }
 
 /// The first error of a type in the chain beneath one.
@@ -325,95 +419,9 @@ fn cause<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
     None
 }
 
-impl Io {
-    pub(crate) fn peer(&self) -> Option<IpAddr> {
-        match self {
-            Self::Plain(stream) => stream.peer(),
-            Self::Tls(stream) => stream.get_ref().0.peer(),
-        }
-    }
-
-    pub(crate) fn slot(&self) -> SlotId {
-        match self {
-            Self::Plain(stream) => stream.slot(),
-            Self::Tls(stream) => stream.get_ref().0.slot(),
-        }
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn a_connection_is_kept_as_its_version_and_words_say() {
-        for (version, pairs, reusable) in [
-            (Version::HTTP_11, &[][..], true),
-            (Version::HTTP_11, &[("connection", "close")][..], false),
-            (Version::HTTP_11, &[("connection", "x, Close")][..], false),
-            (Version::HTTP_10, &[][..], false),
-            (Version::HTTP_10, &[("connection", "Keep-Alive")][..], true),
-            (Version::HTTP_11, &[("keep-alive", "timeout=1")][..], false),
-        ] {
-            assert_eq!(receive(version, &mut headers(pairs)).reusable, reusable, "{version:?} {pairs:?}");
-        }
-        let kept = receive(Version::HTTP_11, &mut headers(&[("keep-alive", "timeout=5, max=100")]));
-        assert_eq!(kept.idle_life, Some(Duration::from_secs(4)));
-    }
 
     #[test]
     fn a_host_is_written_without_its_schemes_own_port() {
@@ -425,20 +433,5 @@ mod tests {
         ] {
             assert_eq!(host(&Origin::parse(uri).unwrap()).unwrap(), expected);
         }
-    }
-
-    #[test]
-    fn what_belongs_to_one_hop_is_stripped() {
-        let mut map = headers(&[
-            ("connection", "x-secret, keep-alive"),
-            ("x-secret", "1"),
-            ("keep-alive", "timeout=5"),
-            ("te", "trailers"),
-            ("transfer-encoding", "chunked"),
-            ("proxy-authorization", "Basic eA=="),
-            ("content-type", "text/plain"),
-        ]);
-        strip_hop_by_hop(&mut map);
-        assert_eq!(map, headers(&[("content-type", "text/plain")]));
     }
 }

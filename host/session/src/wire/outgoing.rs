@@ -15,7 +15,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::Notify;
 
-use super::strip_hop_by_hop;
+use super::hop::strip_hop_by_hop;
 use crate::body::{Content, RequestBody};
 use crate::error::{BoxError, Error, Kind};
 use crate::monitor::Exchange;
@@ -108,6 +108,37 @@ fn origin_form(uri: Uri) -> Result<Uri, Error> {
         false => Err(invalid("the URI's path does not begin with a slash")),
     }
 }
+
+/// The path alone again, after a connection that wants the whole URI did not take the request.
+pub(super) fn unaddress(request: &mut Outgoing) {
+    if request.uri().authority().is_some() {
+        let path = std::mem::take(request.uri_mut()).into_parts().path_and_query;
+        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        *request.version_mut() = Version::HTTP_11;
+    }
+}
+
+/// The request once more, if its body is whole; at most [`REFUSALS`] times, for a peer that looks at nothing.
+pub(super) fn again(request: &Outgoing) -> Option<Outgoing> {
+    let WireBody::Full(bytes) = request.body() else { return None };
+    let refusals = request.extensions().get().map_or(0, |Refusals(refusals)| *refusals);
+    if refusals >= REFUSALS {
+        return None;
+    }
+    let mut again = Request::new(WireBody::Full(bytes.clone()));
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    again.extensions_mut().insert(Refusals(refusals + 1));
+    Some(again)
+}
+
+/// How often a peer may say that it has not looked at a request.
+const REFUSALS: u8 = 32;
+
+/// How often a peer has said so.
+#[derive(Clone, Copy)]
+struct Refusals(u8);
 
 fn declared_length(values: &[&HeaderValue]) -> Result<Option<u64>, Error> {
     let Some((first, others)) = values.split_first() else { return Ok(None) };

@@ -1,10 +1,12 @@
-//! The open sockets, counted: all together, and by group: those of one host, those to one proxy.
+//! The places that are taken, counted: all together, and by group: those of one host, those to one proxy. An open socket
+//! takes one, and so does each exchange on it beyond its first, except among the sockets to a proxy.
 
 use std::collections::HashMap;
 
+use super::lane::Need;
 use super::{Group, Limits, Route, SlotId};
 
-/// How many sockets are open, and how many of these are on their way out: room that can be promised.
+/// How many places are taken, and how many of these are on their way out: room that can be promised.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Count {
     pub(super) open: usize,
@@ -17,23 +19,31 @@ pub(super) struct Books<R: Route> {
     sockets: HashMap<SlotId, Socket<R>>,
     groups: HashMap<R::Group, Count>,
     closing: usize,
+    /// Exchanges beyond the first of their connection.
+    extra: usize,
 }
 
 #[derive(Debug)]
 struct Socket<R> {
     route: R,
     closing: bool,
+    extra: usize,
 }
 
 impl<R: Route> Default for Books<R> {
     fn default() -> Self {
-        Self { sockets: HashMap::new(), groups: HashMap::new(), closing: 0 }
+        Self { sockets: HashMap::new(), groups: HashMap::new(), closing: 0, extra: 0 }
     }
 }
 
 impl<R: Route> Books<R> {
     pub(super) fn all(&self) -> Count {
-        Count { open: self.sockets.len(), closing: self.closing }
+        Count { open: self.sockets.len() + self.extra, closing: self.closing }
+    }
+
+    /// Open sockets, whatever they carry.
+    pub(super) fn sockets(&self) -> usize {
+        self.sockets.len()
     }
 
     pub(super) fn of(&self, group: &R::Group) -> Count {
@@ -53,7 +63,29 @@ impl<R: Route> Books<R> {
         for group in route.groups() {
             self.groups.entry(group).or_default().open += 1;
         }
-        self.sockets.insert(slot, Socket { route: route.clone(), closing: false });
+        self.sockets.insert(slot, Socket { route: route.clone(), closing: false, extra: 0 });
+    }
+
+    /// One exchange more on a socket that carries one already.
+    pub(super) fn begin_extra(&mut self, slot: SlotId) {
+        let Some(socket) = self.sockets.get_mut(&slot) else { return };
+        socket.extra += 1;
+        self.extra += 1;
+        for group in socket.route.groups().filter(Group::counts_exchanges) {
+            self.groups.entry(group).or_default().open += 1;
+        }
+    }
+
+    /// One of them has ended.
+    pub(super) fn end_extra(&mut self, slot: SlotId) {
+        let Some(socket) = self.sockets.get_mut(&slot).filter(|socket| socket.extra > 0) else { return };
+        socket.extra -= 1;
+        self.extra -= 1;
+        for group in socket.route.groups().filter(Group::counts_exchanges) {
+            if let Some(count) = self.groups.get_mut(&group) {
+                count.open -= 1;
+            }
+        }
     }
 
     /// Books a socket as on its way out, once.
@@ -70,12 +102,14 @@ impl<R: Route> Books<R> {
 
     /// Strikes a socket out; whose it was.
     pub(super) fn close(&mut self, slot: SlotId) -> Option<R> {
-        let Socket { route, closing } = self.sockets.remove(&slot)?;
+        let Socket { route, closing, extra } = self.sockets.remove(&slot)?;
         let closing = usize::from(closing);
         self.closing -= closing;
+        self.extra -= extra;
         for group in route.groups() {
+            let extra = if group.counts_exchanges() { extra } else { 0 };
             if let Some(count) = self.groups.get_mut(&group) {
-                count.open -= 1;
+                count.open -= 1 + extra;
                 count.closing -= closing;
                 if count.open == 0 {
                     self.groups.remove(&group);
@@ -85,16 +119,17 @@ impl<R: Route> Books<R> {
         Some(route)
     }
 
-    /// True if no socket more may be open.
+    /// True if no place is left.
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
-        limits.total > 0 && self.sockets.len() >= limits.total
+        limits.total > 0 && self.all().open >= limits.total
     }
 
-    /// The groups of the route of which no socket more may be open.
-    pub(super) fn full_groups(&self, route: &R, limits: &Limits) -> impl Iterator<Item = R::Group> {
-        route.groups().filter(|group| {
+    /// The groups of the route in which no place is left for what is needed.
+    pub(super) fn full_groups(&self, route: &R, need: Need, limits: &Limits) -> impl Iterator<Item = R::Group> {
+        route.groups().filter(move |group| {
             let limit = group.limit(limits);
-            limit > 0 && self.of(group).open >= limit
+            let counts = need == Need::Socket || group.counts_exchanges();
+            counts && limit > 0 && self.of(group).open >= limit
         })
     }
 }

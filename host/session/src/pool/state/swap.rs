@@ -1,8 +1,8 @@
 //! New bounds, and routes that are no more: what a swap of the policy means to the state machine.
 
-use super::{Actions, Group as _, Limits, Route, State};
+use super::{Actions, Carry, Group as _, Limits, Route, State};
 
-impl<R: Route, C, W: Clone> State<R, C, W> {
+impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
     /// Puts new bounds in the place of the old ones. What is idle beyond them goes now, what is in use when it comes
     /// back; who waits gets the room that there is more of.
     pub(crate) fn set_limits(&mut self, limits: Limits, actions: &mut Actions<R, C, W>) {
@@ -15,12 +15,13 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         self.pump(actions);
     }
 
-    /// Closes idle connections that `keeps` does not keep.
-    pub(crate) fn retain_idle(&mut self, keeps: impl Fn(&C) -> bool, actions: &mut Actions<R, C, W>) {
+    /// Closes idle connections that `keeps` does not keep; those that are shared take no more, and close with the last
+    /// exchange that they carry.
+    pub(crate) fn retain(&mut self, mut keeps: impl FnMut(&mut C) -> bool, actions: &mut Actions<R, C, W>) {
         let Self { lanes, books, idle, .. } = self;
         lanes.retain(|_, lane| {
             for index in (0..lane.idle.len()).rev() {
-                if keeps(&lane.idle[index].connection) {
+                if keeps(&mut lane.idle[index].connection) {
                     continue;
                 }
                 if let Some(gone) = lane.idle.remove(index) {
@@ -29,8 +30,26 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
                     actions.close.push(gone.connection);
                 }
             }
-            lane.connecting > 0 || !lane.waiters.is_empty() || !lane.idle.is_empty()
+            for shared in &mut lane.shared {
+                shared.retired |= !keeps(&mut shared.connection);
+            }
+            for gone in lane.shared.extract_if(.., |shared| shared.retired && shared.active == 0) {
+                *idle -= 1;
+                books.mark_closing(gone.slot);
+                actions.close.push(gone.connection);
+            }
+            !lane.is_empty()
         });
+        self.pump(actions);
+    }
+
+    /// Takes everybody out of the queue: what is being opened for them is nobody's.
+    pub(crate) fn dismiss(&mut self) -> Vec<W> {
+        self.waiting = 0;
+        let waiters =
+            self.lanes.values_mut().flat_map(|lane| std::mem::take(&mut lane.waiters).into_values()).collect();
+        self.lanes.retain(|_, lane| !lane.is_empty());
+        waiters
     }
 
     /// True if a connection of the route is one too many. Asked only while a lowered limit has not been reached.

@@ -22,12 +22,36 @@ impl Group for Kind {
             Self::Proxy => limits.per_proxy,
         }
     }
+
+    fn counts_exchanges(&self) -> bool {
+        matches!(self, Self::Host(_))
+    }
 }
 
 impl Route for Key {
     type Group = Kind;
     fn groups(&self) -> impl Iterator<Item = Kind> {
         [Kind::Host(self.0)].into_iter().chain((self.1 == 1).then_some(Kind::Proxy))
+    }
+
+    fn sharing(&self) -> Sharing {
+        match self.0 {
+            host if host >= SHARING => Sharing::Unknown,
+            _ => Sharing::Exclusive,
+        }
+    }
+}
+
+/// From this one on, hosts may speak HTTP/2.
+const SHARING: u8 = 250;
+
+impl Carry for SlotId {
+    fn share(&mut self) -> Option<Self> {
+        Some(*self)
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        Some(Instant::now() + Duration::from_secs(15))
     }
 }
 
@@ -44,6 +68,8 @@ struct Story {
     opened: VecDeque<(Key, SlotId, u32)>,
     handed: VecDeque<(u32, SlotId)>,
     closing: VecDeque<SlotId>,
+    /// Connections that several exchanges share.
+    shared: HashSet<SlotId>,
 }
 
 impl Story {
@@ -55,6 +81,7 @@ impl Story {
             opened: VecDeque::new(),
             handed: VecDeque::new(),
             closing: VecDeque::new(),
+            shared: HashSet::new(),
         }
     }
 
@@ -102,7 +129,19 @@ impl Story {
         total
     }
 
+    /// The next that is being opened turns out to carry so many exchanges at once.
+    fn connect_shared(&mut self, capacity: usize) -> SlotId {
+        let (route, slot, _) = self.opened.pop_front().expect("something is being opened");
+        self.shared.insert(slot);
+        let now = self.now;
+        self.step(|machine, actions| machine.connected_shared(&route, (slot, slot, capacity), now, actions));
+        slot
+    }
+
     fn back(&mut self, route: Key, slot: SlotId) {
+        if self.shared.contains(&slot) {
+            return self.step(|machine, actions| machine.release(&route, slot, actions));
+        }
         let expires = self.now + Duration::from_secs(15);
         self.step(|machine, actions| machine.give_back(&route, slot, slot, expires, actions));
     }
@@ -285,7 +324,7 @@ fn one_failure_reaches_one_waiter_and_the_next_tries_again() {
     assert!(story.ask(A, 1).is_err());
     assert!(story.ask(A, 2).is_err());
     let (route, slot, _) = story.opened.pop_front().unwrap();
-    assert_eq!(story.machine.failed(&route), Some(1));
+    assert_eq!(story.step(|machine, actions| machine.failed(&route, actions)), Some(1));
     story.step(|machine, actions| machine.closed(slot, actions));
     assert_eq!(story.opened.len(), 1);
     assert_eq!(story.opened[0].2, 2);
@@ -414,7 +453,7 @@ fn idle_connections_that_are_not_kept_close() {
         story.back(*route, *slot);
     }
     let gone = held[0].1;
-    story.step(|machine, actions| machine.retain_idle(|slot| *slot != gone, actions));
+    story.step(|machine, actions| machine.retain(|slot| *slot != gone, actions));
     assert_eq!(story.closing, [gone]);
     story.close();
     assert_eq!((story.ask(A, 7), story.ask(B, 8)), (Ok(held[1].1), Ok(held[2].1)));
@@ -458,7 +497,8 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
         for step in 0..400 {
             match dice.roll(if swaps { 7 } else { 6 }) {
                 0 | 1 => {
-                    let route = (u8::try_from(dice.roll(3)).unwrap(), u8::try_from(dice.roll(2)).unwrap());
+                    let host = [0, 1, 2, SHARING, SHARING + 1][dice.roll(5)];
+                    let route = (host, u8::try_from(dice.roll(2)).unwrap());
                     match story.ask(route, step) {
                         Ok(slot) => held.push((route, slot)),
                         Err(Place::Waits(id)) => drop(waiting.insert(step, (route, id))),
@@ -467,15 +507,32 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
                 }
                 2 if !held.is_empty() => {
                     let (route, slot) = held.swap_remove(dice.roll(held.len()));
+                    let shared = story.shared.contains(&slot);
                     match dice.roll(4) {
+                        0 if shared => {
+                            story.step(|machine, actions| machine.retire(&route, slot, actions));
+                            story.back(route, slot);
+                        }
+                        1 if shared => {
+                            // It dies beneath all who share it.
+                            story.step(|machine, actions| machine.closed(slot, actions));
+                            story.closing.retain(|closing| *closing != slot);
+                            held.retain(|(_, other)| *other != slot);
+                            story.back(route, slot);
+                        }
                         0 => story.step(|machine, actions| machine.discard(slot, slot, actions)),
                         _ => story.back(route, slot),
                     }
                 }
                 3 => {
-                    if let Some((route, slot, _)) = story.opened.pop_front() {
+                    let front = story.opened.front().map(|(route, ..)| *route);
+                    if front.is_some_and(|route| route.0 >= SHARING) && dice.roll(3) > 0 {
+                        let (route, capacity) = (front.unwrap(), 1 + dice.roll(3));
+                        let slot = story.connect_shared(1);
+                        story.step(|machine, actions| machine.set_capacity(&route, slot, capacity, actions));
+                    } else if let Some((route, slot, _)) = story.opened.pop_front() {
                         if dice.roll(4) == 0 {
-                            if let Some(waiter) = story.machine.failed(&route) {
+                            if let Some(waiter) = story.step(|machine, actions| machine.failed(&route, actions)) {
                                 waiting.remove(&waiter);
                             }
                             story.step(|machine, actions| machine.closed(slot, actions));
@@ -491,6 +548,14 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
                     }
                 }
                 6 => total = story.swap(1 + dice.roll(8), per_host),
+                5 if step % 2 == 0 => {
+                    story.now += Duration::from_secs(1);
+                    let waits = waiting.values().next().copied();
+                    if let Some((route, id)) = waits {
+                        let now = story.now;
+                        story.step(|machine, actions| machine.press(&route, id, now, actions));
+                    }
+                }
                 _ => {
                     let waiter = waiting.keys().copied().min_by_key(|waiter| waiter % 7);
                     if let Some((route, id)) = waiter.and_then(|waiter| waiting.remove(&waiter)) {
@@ -512,9 +577,11 @@ fn check(story: &Story, held: &[(Key, SlotId)], total: usize, per_host: usize, s
     let Counts { open, idle, waiting, .. } = story.machine.counts();
     // After a limit was lowered, what is on its way out counts no more.
     assert!(open <= total || story.machine.lowered || (swaps && open - story.closing.len() <= total));
-    for host in 0..3 {
+    for host in [0, 1, 2, SHARING, SHARING + 1] {
         let open = story.machine.books.of(&Kind::Host(host)).open;
         assert!(per_host == 0 || open <= per_host);
+        let exchanges = held.iter().filter(|(route, _)| route.0 == host).count();
+        assert!(exchanges <= open, "every exchange takes a place");
     }
     let (open_to_proxy, per_proxy) = (story.machine.books.of(&Kind::Proxy).open, story.machine.limits.per_proxy);
     assert!(per_proxy == 0 || open_to_proxy <= per_proxy);
@@ -532,6 +599,13 @@ fn settle(story: &mut Story, mut held: Vec<(Key, SlotId)>, mut waiting: HashMap<
             let (route, _) = waiting.remove(&waiter).expect("only who waits is served");
             held.push((route, slot));
         }
+        // Who waits for a place on what is full may wait for one that nobody will give back.
+        story.now += Duration::from_secs(1);
+        let waits: Vec<_> = waiting.values().copied().collect();
+        for (route, id) in waits {
+            let now = story.now;
+            story.step(|machine, actions| machine.press(&route, id, now, actions));
+        }
         match held.pop() {
             Some((route, slot)) => story.back(route, slot),
             None if story.closing.is_empty() && story.opened.is_empty() => break,
@@ -542,3 +616,5 @@ fn settle(story: &mut Story, mut held: Vec<(Key, SlotId)>, mut waiting: HashMap<
     assert!(waiting.is_empty(), "left waiting: {waiting:?}");
     assert_eq!(story.machine.counts().waiting, 0);
 }
+
+mod sharing;

@@ -1,5 +1,7 @@
 //! `wire`: what leaves on the wire, and what is made of an answer that is none.
 
+mod http2;
+
 use std::time::Duration;
 
 use bytes::Bytes;
