@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use hickory_resolver::net::NetError;
 use hickory_resolver::proto::rr::Name;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::answer::Answer;
 use super::failure::Failure;
@@ -23,7 +24,8 @@ use super::{Family, Servers, question};
 const SHARE: Duration = Duration::from_secs(1);
 /// How long a server that was silent is asked last.
 const LAST: Duration = Duration::from_secs(30);
-/// A lookup lasts so long, or `dns.timeout` where that is longer: who asks again meanwhile joins it.
+/// A server has so long, or twice `dns.timeout` where that is longer: who asks again meanwhile joins the lookup, and who
+/// waits from its start is ended by the deadline that the policy names.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Servers that stand in for one another.
@@ -40,7 +42,8 @@ struct Server {
 impl Server {
     /// Puts the question to this one.
     async fn put<'s>(&'s self, name: &Name, family: Family, patience: Duration) -> (&'s Self, Result<Answer, Failure>) {
-        (self, question::ask(self.address, name, family, patience).await)
+        let answer = timeout(patience, question::ask(self.address, name, family, patience)).await;
+        (self, answer.unwrap_or_else(|_| Err(Failure::new(self.address, family, NetError::Timeout))))
     }
 
     fn was_silent(&self) -> bool {
@@ -67,7 +70,7 @@ impl Failover {
     pub(super) async fn ask(&self, host: &str, family: Family, deadline: Duration) -> io::Result<Answer> {
         let mut name = Name::from_ascii(host).map_err(|_| io::Error::other("DNS has no such names"))?;
         name.set_fqdn(true);
-        let patience = deadline.max(PATIENCE);
+        let patience = deadline.saturating_mul(2).max(PATIENCE);
         let share = (deadline / u32::try_from(self.0.len()).unwrap_or(u32::MAX).max(1)).min(SHARE);
         let put = |server| Server::put(server, &name, family, patience);
         let mut waiting = self.in_order();

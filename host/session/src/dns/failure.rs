@@ -80,16 +80,19 @@ impl Failure {
 
     /// Of two, the one that tells more: what a server says rather than that one says nothing.
     pub(super) fn or(self, later: Self) -> Self {
-        match matches!(self.why, Why::Rcode(_)) {
-            true => self,
-            false => later,
+        match self.rcode() {
+            Some(_) => self,
+            None => later,
         }
     }
 
-    /// The code behind an error of this stage, if a server gave one.
-    fn behind(error: &Error) -> Option<Rcode> {
-        let source = error.source()?.downcast_ref::<Arc<io::Error>>()?;
-        match source.get_ref()?.downcast_ref::<Self>()?.why {
+    /// What failed in a lookup, if it was a server of ours.
+    pub(super) fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    fn rcode(&self) -> Option<Rcode> {
+        match self.why {
             Why::Rcode(rcode) => Some(rcode),
             Why::Silent | Why::Unreachable(_) | Why::Other(_) => None,
         }
@@ -102,7 +105,8 @@ impl Error {
     /// the system's resolver was asked, which does not tell.
     #[must_use]
     pub fn rcode(&self) -> Option<String> {
-        Failure::behind(self).map(|rcode| rcode.to_string())
+        let failure = Failure::of(self.source()?.downcast_ref::<Arc<io::Error>>()?)?;
+        failure.rcode().map(|rcode| rcode.to_string())
     }
 }
 

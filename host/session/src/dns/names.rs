@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::failure::Failure;
 use super::{Addresses, Settings};
 
 /// What a lookup came to.
@@ -38,7 +39,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Known {
     answer: Option<(Arc<Answer>, Instant)>,
-    /// That of the newest lookup, if it failed. The answer before it stays, for `dns.stale_if_error`.
+    /// That of the newest lookup, if it failed. The answer before it stays, for `dns.stale_if_error`, unless a server said
+    /// that the name or its addresses are gone.
     failure: Option<(Arc<io::Error>, Instant)>,
 }
 
@@ -134,7 +136,11 @@ fn book(names: &Weak<Mutex<Inner>>, host: String, entries: usize, outcome: &Outc
     let known = inner.kept.get_or_insert_mut(host, Known::default);
     match outcome {
         Ok(answer) => *known = Known { answer: Some((Arc::clone(answer), now)), failure: None },
-        Err(error) => known.failure = Some((Arc::clone(error), now)),
+        Err(error) => {
+            // A name that is gone is no error to stand in for (RFC 8767, section 4).
+            known.answer.take_if(|_| Failure::of(error).is_some_and(Failure::is_final));
+            known.failure = Some((Arc::clone(error), now));
+        }
     }
 }
 

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::{BoxFuture, FutureExt as _, join_all};
+use hickory_resolver::net::DnsError;
+use hickory_resolver::proto::op::ResponseCode;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::dns::Ttl;
+use crate::dns::{Family, Ttl};
 use crate::policy::units::{Period, Timeout};
 
 const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -195,6 +197,22 @@ async fn an_expired_answer_stands_in_for_a_while() {
     server.dies(false);
     names.find(&settings, "a.example", server.ask()).await.unwrap();
     assert!(names.stale(&settings, "a.example").is_some());
+}
+
+/// D4: that a name is gone is an answer, for which no older one stands in; that a server failed is none.
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_does_not_stand_in() {
+    let server = std::net::SocketAddr::from(([192, 0, 2, 53], 53));
+    for (code, stands_in) in
+        [(ResponseCode::ServFail, true), (ResponseCode::Refused, true), (ResponseCode::NXDomain, false)]
+    {
+        let names = Names::default();
+        let settings = Settings { ttl: Timeout::OFF.into(), ..Settings::default() };
+        names.find(&settings, "a.example", |_| async { Ok(answer(None)) }).await.unwrap();
+        let failed = Failure::new(server, Family::Any, DnsError::ResponseCode(code).into());
+        names.find(&settings, "a.example", |_| async { Err(io::Error::other(failed)) }).await.unwrap_err();
+        assert_eq!(names.stale(&settings, "a.example").is_some(), stands_in, "{code}");
+    }
 }
 
 /// D8: names come and go, and no more are kept than may be; failures count as well.

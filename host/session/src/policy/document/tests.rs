@@ -114,16 +114,8 @@ fn a_key_of_a_later_version_is_not_called_unknown() {
 }
 
 #[test]
-fn a_bad_value_says_what_to_write() {
-    let table = [
-        ("\n\n\n[pool]\nkeepalive = 15", "seaway.toml:5: `pool.keepalive`: a bare number has no unit; write \"15s\""),
-        ("total = 1.5", "seaway.toml:1: `total`: a bare number has no unit; write \"1.5s\""),
-        ("body.max_request = 1024", "seaway.toml:1: `body.max_request`: a bare number has no unit; write \"1024B\""),
-        ("dns.ttl = \"0s\"", "seaway.toml:1: `dns.ttl`: `0s` is zero; write \"off\" where a key can be switched off"),
-        (
-            "dns.timeout = \"off\"",
-            "seaway.toml:1: `dns.timeout`: `off` is not a number with a unit (ms, s, m, h, d), as in \"15s\"",
-        ),
+fn a_bad_value_of_dns_says_what_to_write() {
+    assert_refused(&[
         ("dns.ttl = 10", "seaway.toml:1: `dns.ttl`: a bare number has no unit; write \"10s\""),
         (
             "dns.ttl = \"recrod\"",
@@ -147,6 +139,20 @@ fn a_bad_value_says_what_to_write() {
         (
             "dns.servers = [\"10.0.0.53\"]\n[origin.\"http://a.example\"]\ndns = { servers = [], ttl = \"record\" }",
             "seaway.toml:3: `origin.\"http://a.example\".dns.ttl`: \"record\" needs `dns.servers`",
+        ),
+    ]);
+}
+
+#[test]
+fn a_bad_value_says_what_to_write() {
+    let table = [
+        ("\n\n\n[pool]\nkeepalive = 15", "seaway.toml:5: `pool.keepalive`: a bare number has no unit; write \"15s\""),
+        ("total = 1.5", "seaway.toml:1: `total`: a bare number has no unit; write \"1.5s\""),
+        ("body.max_request = 1024", "seaway.toml:1: `body.max_request`: a bare number has no unit; write \"1024B\""),
+        ("dns.ttl = \"0s\"", "seaway.toml:1: `dns.ttl`: `0s` is zero; write \"off\" where a key can be switched off"),
+        (
+            "dns.timeout = \"off\"",
+            "seaway.toml:1: `dns.timeout`: `off` is not a number with a unit (ms, s, m, h, d), as in \"15s\"",
         ),
         ("pool.descriptors = 50", "seaway.toml:1: `pool.descriptors`: a bare number has no unit; write \"50%\""),
         ("pool.descriptors = \"0%\"", "seaway.toml:1: `pool.descriptors`: `0%` is not a share between 1% and 100%"),
