@@ -1,5 +1,7 @@
 //! `dns`: names to addresses, and what a name says that has none.
 
+mod servers;
+
 use std::time::Duration;
 
 use seaway_session::{Call, Kind, Record, Stage};

@@ -171,7 +171,7 @@ fn code(error: &SessionError) -> Code {
         Kind::SecretMissing => Code::ConfigurationError,
         Kind::ConnectionLimit | Kind::Draining => Code::ConnectionLimitReached,
         Kind::DnsTimeout => Code::DnsTimeout,
-        Kind::DnsFailed => Code::DnsError { rcode: None, info_code: None },
+        Kind::DnsFailed => Code::DnsError { rcode: error.rcode(), info_code: None },
         Kind::ConnectTimeout => Code::ConnectionTimeout,
         Kind::ConnectionRefused => Code::ConnectionRefused,
         Kind::Unavailable => Code::DestinationUnavailable,

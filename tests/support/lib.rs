@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod daemon;
 pub mod nginx;
 pub mod proxies;
+pub mod dnsmasq;
 pub mod chaos;
 pub mod client;
 pub mod error;

@@ -40,6 +40,11 @@ impl Origin {
         Self::start(Ipv4Addr::LOCALHOST, None, None, script.into()).await
     }
 
+    /// Plain HTTP on the same port of another address of this machine.
+    pub async fn beside(&self, ip: Ipv4Addr, script: impl Into<Script>) -> Self {
+        Self::listen((ip, self.port()).into(), None, None, script.into()).await
+    }
+
     /// Plain HTTP on every address of this machine, so that 127.0.0.1, 127.0.0.2, ... are so many hosts.
     pub async fn everywhere(script: impl Into<Script>) -> Self {
         Self::start(Ipv4Addr::UNSPECIFIED, None, None, script.into()).await
@@ -57,7 +62,11 @@ impl Origin {
     }
 
     async fn start(ip: Ipv4Addr, acceptor: Option<TlsAcceptor>, gate: Option<Gate>, script: Script) -> Self {
-        let listener = TcpListener::bind((ip, 0)).await.expect("a loopback port is free");
+        Self::listen((ip, 0).into(), acceptor, gate, script).await
+    }
+
+    async fn listen(at: SocketAddr, acceptor: Option<TlsAcceptor>, gate: Option<Gate>, script: Script) -> Self {
+        let listener = TcpListener::bind(at).await.expect("a loopback port is free");
         let address = listener.local_addr().expect("a listener has an address");
         let books = Arc::new(watch::Sender::new(Ledger::default()));
         let scheme = if acceptor.is_some() { "https" } else { "http" };

@@ -361,8 +361,8 @@ pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange
 
 /// Finds a way to the route's origin: names to addresses, addresses to a socket, and through the proxy, if there is one.
 async fn reach(snapshot: &Snapshot, route: &Route, exchange: &Exchange, slot: Slot) -> Result<proxy::Stream, Error> {
-    let Snapshot { egress, resolver, .. } = snapshot;
-    let Scope { policy, proxies, .. } = snapshot.scope(route.origin());
+    let Snapshot { egress, .. } = snapshot;
+    let Scope { policy, resolver, proxies, .. } = snapshot.scope(route.origin());
     let (origin, proxy) = (route.origin(), route.proxy());
 
     let resolve = async |host| {

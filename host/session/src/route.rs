@@ -358,8 +358,18 @@ impl Shape {
 impl Socket {
     fn of(dns: &dns::Settings, tcp: &tcp::Settings) -> Self {
         // How an address is found; only its family shows in the connection. What `hosts` says of a name is the route's.
-        let dns::Settings { ttl: _, timeout: _, negative_ttl: _, stale_if_error: _, max_entries: _, hosts: _, family } =
-            dns;
+        let dns::Settings {
+            servers: _,
+            ttl: _,
+            ttl_min: _,
+            ttl_max: _,
+            timeout: _,
+            negative_ttl: _,
+            stale_if_error: _,
+            max_entries: _,
+            hosts: _,
+            family,
+        } = dns;
         let tcp::Settings {
             // How long connecting takes, and in which order.
             timeout: _,

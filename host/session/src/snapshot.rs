@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::dns::Resolver;
+use crate::dns::{self, Resolver, Resolvers};
 use crate::egress::Trust;
 use crate::error::Error;
 use crate::lent::Lower;
@@ -24,7 +24,6 @@ pub(crate) struct Snapshot {
     pub(crate) generation: u64,
     pub(crate) egress: Arc<egress::Egress>,
     pub(crate) credentials: Arc<credentials::Credentials>,
-    pub(crate) resolver: Arc<Resolver>,
     /// What holds for all origins, and for those that have no scope of their own.
     pub(crate) base: Scope,
     origins: HashMap<Origin, Scope>,
@@ -35,6 +34,8 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
     pub(crate) policy: Arc<Policy>,
+    /// Shared with every scope that asks the same servers.
+    pub(crate) resolver: Arc<Resolver>,
     pub(crate) proxies: Arc<proxy::Proxies>,
     pub(crate) tls: Arc<tls::Tls>,
     pub(crate) shape: Arc<Shape>,
@@ -45,8 +46,10 @@ impl Scope {
         policy: Policy,
         environment: &Environment,
         counters: &Arc<Counters>,
+        resolver: Arc<Resolver>,
         previous: Option<&Self>,
     ) -> Result<Self, policy::Error> {
+        dns::check(&policy.dns)?;
         tcp::check(&policy.tcp)?;
         wire::check(&policy.wire, &policy.tls.alpn)?;
         let offered = tls::Settings { alpn: policy.wire.http.offered(&policy.tls.alpn), ..policy.tls.clone() };
@@ -56,8 +59,14 @@ impl Scope {
             proxies: Arc::new(proxy::Proxies::new(&policy.proxy, &policy.tls, environment, counters, proxies)?),
             shape: Arc::new(Shape::of(&policy, tls.identity())),
             tls,
+            resolver,
             policy: Arc::new(policy),
         })
+    }
+
+    /// What it asks for addresses, and how.
+    fn dns(&self) -> (&dns::Settings, &Arc<Resolver>) {
+        (&self.policy.dns, &self.resolver)
     }
 
     /// The same with its TLS files as they are now, if they have changed.
@@ -82,15 +91,16 @@ impl Snapshot {
         previous: Option<&Self>,
     ) -> Result<Self, policy::Error> {
         let mut origins = HashMap::new();
+        let mut resolvers = Resolvers::default();
+        let resolver = resolvers.of(&policy.dns, previous.map(|previous| previous.base.dns()));
         for (origin, policy) in &policy.origins {
             // Its own only: a change is told once, so nobody shares with others what was read.
             let before = previous.and_then(|previous| previous.origins.get(origin));
-            let scope = Scope::build(policy.clone(), environment, counters, before)
+            let resolver = resolvers.of(&policy.dns, before.map(Scope::dns));
+            let scope = Scope::build(policy.clone(), environment, counters, resolver, before)
                 .map_err(|error| error.within(&policy::section_of(origin)))?;
             origins.insert(origin.clone(), scope);
         }
-        let known = previous.filter(|previous| previous.base.policy.dns == policy.dns).map(|known| &known.resolver);
-        let resolver = known.map_or_else(Arc::default, Arc::clone);
         let egress = egress::Egress::new(&policy.egress, destinations, origins.keys(), counters);
         let credentials = credentials::Credentials::new(
             policy.credentials.clone(),
@@ -98,7 +108,7 @@ impl Snapshot {
             environment,
             previous.map(|previous| &*previous.credentials),
         )?;
-        let base = Scope::build(policy, environment, counters, previous.map(|previous| &previous.base))?;
+        let base = Scope::build(policy, environment, counters, resolver, previous.map(|previous| &previous.base))?;
         lower.check(&base.proxies)?;
         for (origin, scope) in &origins {
             lower.check(&scope.proxies).map_err(|error| error.within(&policy::section_of(origin)))?;
@@ -107,7 +117,6 @@ impl Snapshot {
             generation: previous.map_or(0, |previous| previous.generation + 1),
             egress: Arc::new(egress),
             credentials: Arc::new(credentials),
-            resolver,
             base,
             origins,
             lower,
@@ -141,7 +150,6 @@ impl Snapshot {
             generation: self.generation + 1,
             egress: Arc::clone(&self.egress),
             credentials: Arc::clone(&self.credentials),
-            resolver: Arc::clone(&self.resolver),
             base: base.unwrap_or_else(|| self.base.clone()),
             origins,
             lower: self.lower.clone(),
@@ -153,7 +161,7 @@ impl Snapshot {
     /// # Errors
     /// The login of the proxy that applies cannot be read.
     pub(crate) fn route(&self, origin: &Origin, trust: Trust, domain: Domain) -> Result<Route, Error> {
-        let Scope { policy, proxies, tls: _, shape } = self.scope(origin);
+        let Scope { policy, resolver: _, proxies, tls: _, shape } = self.scope(origin);
         let domain = domain.under(policy.pool.isolation);
         Ok(Route::new(origin.clone(), trust, proxies.choose(origin)?, domain, &policy.dns.hosts, shape))
     }

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -16,10 +15,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::answer::Answer;
+use super::failure::Failure;
 use super::{Addresses, Settings};
 
 /// What a lookup came to.
-pub(super) type Outcome = Result<Addresses, Arc<io::Error>>;
+type Outcome = Result<Arc<Answer>, Arc<io::Error>>;
 
 /// The names of one resolver.
 #[derive(Debug, Default)]
@@ -37,8 +38,9 @@ struct Inner {
 /// What is known of one name.
 #[derive(Debug, Default)]
 struct Known {
-    answer: Option<(Addresses, Instant)>,
-    /// That of the newest lookup, if it failed. The answer before it stays, for `dns.stale_if_error`.
+    answer: Option<(Arc<Answer>, Instant)>,
+    /// That of the newest lookup, if it failed. The answer before it stays, for `dns.stale_if_error`, unless a server said
+    /// that the name or its addresses are gone.
     failure: Option<(Arc<io::Error>, Instant)>,
 }
 
@@ -52,14 +54,19 @@ impl Names {
     /// What is known, or what `ask` finds out: once, for all who want to know at the same time.
     ///
     /// Cancel safe: the lookup goes on, and its outcome is kept.
-    pub(super) async fn find<F>(&self, settings: &Settings, host: &str, ask: impl FnOnce(String) -> F) -> Outcome
+    pub(super) async fn find<F>(
+        &self,
+        settings: &Settings,
+        host: &str,
+        ask: impl FnOnce(String) -> F,
+    ) -> Result<Addresses, Arc<io::Error>>
     where
-        F: Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
+        F: Future<Output = io::Result<Answer>> + Send + 'static,
     {
         let mut asked = {
             let mut inner = lock(&self.0);
             if let Some(outcome) = inner.known(settings, host) {
-                return outcome;
+                return outcome.map(|answer| answer.next());
             }
             match inner.asked.get(host).filter(|asked| asked.has_changed().is_ok()) {
                 Some(asked) => asked.clone(),
@@ -67,17 +74,17 @@ impl Names {
             }
         };
         match asked.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(outcome)) => outcome.clone(),
+            Ok(Some(outcome)) => outcome.as_ref().map(|answer| answer.next()).map_err(Arc::clone),
             Ok(None) | Err(_) => Err(Arc::new(io::Error::other("the lookup was given up"))),
         }
     }
 
     /// The last answer, if it expired no longer than `dns.stale_if_error` ago.
     pub(super) fn stale(&self, settings: &Settings, host: &str) -> Option<Addresses> {
-        let longest = settings.ttl.0.unwrap_or_default() + settings.stale_if_error.0?;
         let mut inner = lock(&self.0);
-        let (addresses, since) = inner.kept.get(host)?.answer.as_ref()?;
-        (since.elapsed() < longest).then(|| Arc::clone(addresses))
+        let (answer, since) = inner.kept.get(host)?.answer.as_ref()?;
+        let longest = settings.life(answer.ttl).unwrap_or_default() + settings.stale_if_error.0?;
+        (since.elapsed() < longest).then(|| answer.next())
     }
 }
 
@@ -86,8 +93,8 @@ impl Inner {
     fn known(&mut self, settings: &Settings, host: &str) -> Option<Outcome> {
         let Known { answer, failure } = self.kept.get(host)?;
         let young = |since: &Instant, life: Option<Duration>| life.is_some_and(|life| since.elapsed() < life);
-        if let Some((addresses, _)) = answer.as_ref().filter(|(_, since)| young(since, settings.ttl.0)) {
-            return Some(Ok(Arc::clone(addresses)));
+        if let Some((answer, _)) = answer.as_ref().filter(|(answer, since)| young(since, settings.life(answer.ttl))) {
+            return Some(Ok(Arc::clone(answer)));
         }
         let failure = failure.as_ref().filter(|(_, since)| young(since, settings.negative_ttl.0))?;
         Some(Err(Arc::clone(&failure.0)))
@@ -102,7 +109,7 @@ impl Inner {
         ask: impl FnOnce(String) -> F,
     ) -> watch::Receiver<Option<Outcome>>
     where
-        F: Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
+        F: Future<Output = io::Result<Answer>> + Send + 'static,
     {
         let (told, asked) = watch::channel(None);
         let (names, host, entries) = (Arc::downgrade(names), host.to_owned(), settings.max_entries);
@@ -110,11 +117,7 @@ impl Inner {
         let question = ask(host.clone());
         while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn(async move {
-            let outcome = match question.await {
-                Ok(addresses) if addresses.is_empty() => Err(Arc::new(io::Error::other("the name has no address"))),
-                Ok(addresses) => Ok(addresses.into()),
-                Err(error) => Err(Arc::new(error)),
-            };
+            let outcome = question.await.map(Arc::new).map_err(Arc::new);
             book(&names, host, entries, &outcome);
             told.send_replace(Some(outcome));
         });
@@ -132,8 +135,12 @@ fn book(names: &Weak<Mutex<Inner>>, host: String, entries: usize, outcome: &Outc
     let now = Instant::now();
     let known = inner.kept.get_or_insert_mut(host, Known::default);
     match outcome {
-        Ok(addresses) => *known = Known { answer: Some((Arc::clone(addresses), now)), failure: None },
-        Err(error) => known.failure = Some((Arc::clone(error), now)),
+        Ok(answer) => *known = Known { answer: Some((Arc::clone(answer), now)), failure: None },
+        Err(error) => {
+            // A name that is gone is no error to stand in for (RFC 8767, section 4).
+            known.answer.take_if(|_| Failure::of(error).is_some_and(Failure::is_final));
+            known.failure = Some((Arc::clone(error), now));
+        }
     }
 }
 

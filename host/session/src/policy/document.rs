@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Error, Policy, Preset, explain, lay_under, origins};
 use crate::credentials::{self, Sort, Source, command};
-use crate::{egress, tls};
+use crate::{dns, egress, tls};
 
 /// A policy file whose syntax is right.
 #[derive(Clone)]
@@ -159,6 +159,7 @@ pub(super) fn check(root: &DeTable<'_>, policy: &Policy) -> Result<(), Error> {
             "excludes `pool.keepalive`: a connection is closed or kept, not both",
         ));
     }
+    dns::check(&policy.dns)?;
     tls::check(&policy.tls)?;
     policy.proxy.check()?;
     policy.credentials.keys().try_for_each(|name| credentials::check_name(name))

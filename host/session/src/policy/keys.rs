@@ -179,7 +179,18 @@ pub(super) const KEYS: &[Key] = &[
         Of(|p| quoted(p.pool.isolation)),
         "Who may share a connection and resume a TLS session: shared (all), guest (the calls of one component) or call (nobody: each request has its own connection).",
     ),
-    key("dns.ttl", Of(|p| quoted(p.dns.ttl)), "How long an answer is reused. \"off\" asks for every connection."),
+    key(
+        "dns.servers",
+        Of(|p| p.dns.servers.to_string()),
+        "Who is asked for addresses, in this order: addresses with or without a port, as in \"10.0.0.53\" or \"[fd00::53]:53\". The system's hosts file and search list then count for nothing. Empty: the system's resolver.",
+    ),
+    key(
+        "dns.ttl",
+        Of(|p| quoted(p.dns.ttl)),
+        "How long an answer is reused. \"off\" asks for every connection; \"record\" takes the TTL of the answer's records, which needs `servers`.",
+    ),
+    key("dns.ttl_min", Of(|p| quoted(p.dns.ttl_min)), "The shortest life of an answer, if `ttl` is \"record\"."),
+    key("dns.ttl_max", Of(|p| quoted(p.dns.ttl_max)), "The longest life of an answer, if `ttl` is \"record\"."),
     key("dns.timeout", Of(|p| quoted(p.dns.timeout)), "The longest lookup."),
     key(
         "dns.negative_ttl",
@@ -365,9 +376,6 @@ const LATER: &[&str] = &[
     "retry.max",
     "retry.max_body",
     "monitor.signals",
-    "dns.servers",
-    "dns.ttl_min",
-    "dns.ttl_max",
 ];
 
 /// Values that the design has and this version does not.

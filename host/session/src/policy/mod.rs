@@ -206,7 +206,7 @@ mod tests {
                     max_waiters,
                     ..default.pool
                 },
-                dns: dns::Settings { ttl: Timeout::seconds(ttl), ..default.dns },
+                dns: dns::Settings { ttl: Timeout::seconds(ttl).into(), ..default.dns },
                 ..default
             };
             assert_eq!(Policy::preset(preset), expected, "{preset}");

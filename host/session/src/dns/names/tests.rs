@@ -1,14 +1,22 @@
 //! The promises of the cache, under paused time, with a resolver that counts its questions.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::{BoxFuture, FutureExt as _, join_all};
+use hickory_resolver::net::DnsError;
+use hickory_resolver::proto::op::ResponseCode;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::policy::units::Timeout;
+use crate::dns::{Family, Ttl};
+use crate::policy::units::{Period, Timeout};
 
 const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+fn answer(ttl: Option<u64>) -> Answer {
+    Answer::new(vec![ADDRESS], ttl.map(Duration::from_secs)).unwrap()
+}
 
 /// A resolver that answers every question a millisecond later, one way or the other, and counts them.
 #[derive(Clone, Default)]
@@ -18,7 +26,7 @@ struct Server {
 }
 
 impl Server {
-    fn ask(&self) -> impl FnOnce(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + use<> {
+    fn ask(&self) -> impl FnOnce(String) -> BoxFuture<'static, io::Result<Answer>> + use<> {
         let Self { asked, dead } = self.clone();
         move |_| {
             asked.fetch_add(1, Ordering::SeqCst);
@@ -26,7 +34,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 match dead.load(Ordering::SeqCst) {
                     true => Err(io::Error::other("no such name")),
-                    false => Ok(vec![ADDRESS]),
+                    false => Ok(answer(None)),
                 }
             }
             .boxed()
@@ -74,10 +82,44 @@ async fn an_answer_lives_for_its_ttl() {
     }
 }
 
+/// D1, the cache's part of it: the records' own TTL, within bounds.
+#[tokio::test(start_paused = true)]
+async fn an_answer_lives_as_its_records_say_within_bounds() {
+    let (names, asked) = (Names::default(), AtomicUsize::new(0));
+    let settings = Settings {
+        ttl: Ttl::Record,
+        ttl_min: Period::seconds(5),
+        ttl_max: Period::seconds(60),
+        stale_if_error: Timeout::seconds(3),
+        ..Settings::default()
+    };
+    let find = async |host: &str, ttl| {
+        let ask = |_| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            async move { Ok(answer(ttl)) }
+        };
+        names.find(&settings, host, ask).await.unwrap();
+        asked.swap(0, Ordering::SeqCst)
+    };
+    // An answer without a TTL is one of nobody who tells it.
+    for (host, ttl, life) in
+        [("zero", Some(0), 5), ("one", Some(1), 5), ("ten", Some(10), 10), ("day", Some(86_400), 60), ("none", None, 5)]
+    {
+        for (wait, lookups) in [(0, 1), (life - 1, 0), (1, 1)] {
+            pass(wait).await;
+            assert_eq!(find(host, ttl).await, lookups, "{host} after {wait} s");
+        }
+        pass(life + 2).await;
+        assert!(names.stale(&settings, host).is_some(), "{host}");
+        pass(1).await;
+        assert!(names.stale(&settings, host).is_none(), "{host}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_ttl_that_is_off_asks_each_time() {
     let (names, server) = (Names::default(), Server::default());
-    let settings = Settings { ttl: Timeout::OFF, ..Settings::default() };
+    let settings = Settings { ttl: Timeout::OFF.into(), ..Settings::default() };
     for lookups in 1..4 {
         names.find(&settings, "a.example", server.ask()).await.unwrap();
         assert_eq!(server.asked(), lookups);
@@ -94,7 +136,7 @@ async fn a_slow_lookup_is_not_made_twice() {
         asked.fetch_add(1, Ordering::SeqCst);
         move |_| async move {
             answers.notified().await;
-            Ok(vec![ADDRESS])
+            Ok(answer(None))
         }
     };
     let patience = Duration::from_secs(1);
@@ -155,6 +197,22 @@ async fn an_expired_answer_stands_in_for_a_while() {
     server.dies(false);
     names.find(&settings, "a.example", server.ask()).await.unwrap();
     assert!(names.stale(&settings, "a.example").is_some());
+}
+
+/// D4: that a name is gone is an answer, for which no older one stands in; that a server failed is none.
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_does_not_stand_in() {
+    let server = std::net::SocketAddr::from(([192, 0, 2, 53], 53));
+    for (code, stands_in) in
+        [(ResponseCode::ServFail, true), (ResponseCode::Refused, true), (ResponseCode::NXDomain, false)]
+    {
+        let names = Names::default();
+        let settings = Settings { ttl: Timeout::OFF.into(), ..Settings::default() };
+        names.find(&settings, "a.example", |_| async { Ok(answer(None)) }).await.unwrap();
+        let failed = Failure::new(server, Family::Any, DnsError::ResponseCode(code).into());
+        names.find(&settings, "a.example", |_| async { Err(io::Error::other(failed)) }).await.unwrap_err();
+        assert_eq!(names.stale(&settings, "a.example").is_some(), stands_in, "{code}");
+    }
 }
 
 /// D8: names come and go, and no more are kept than may be; failures count as well.

@@ -66,7 +66,7 @@ fn a_file_is_laid_upon_its_preset_key_by_key() {
         total: Timeout::OFF,
         stream_total: Timeout::seconds(600),
         pool: crate::pool::Settings { limit: 7, force_close: true, ..production.pool },
-        dns: crate::dns::Settings { ttl: Timeout::seconds(60), ..production.dns },
+        dns: dns::Settings { ttl: Timeout::seconds(60).into(), ..production.dns },
         tcp: crate::tcp::Settings { keepalive: Keepalive::Off, ..production.tcp },
         body: crate::body::Settings { max_request: Size::mib(20), ..production.body },
         egress: egress::Settings { methods: vec![egress::Verb(Method::POST)], ..production.egress },
@@ -111,6 +111,36 @@ fn a_key_of_a_later_version_is_not_called_unknown() {
     for (text, expected) in table {
         assert_eq!(refused(text), expected);
     }
+}
+
+#[test]
+fn a_bad_value_of_dns_says_what_to_write() {
+    assert_refused(&[
+        ("dns.ttl = 10", "seaway.toml:1: `dns.ttl`: a bare number has no unit; write \"10s\""),
+        (
+            "dns.ttl = \"recrod\"",
+            "seaway.toml:1: `dns.ttl`: `recrod` is not a number with a unit (ms, s, m, h, d), as in \"15s\", nor \"off\" or \"record\"",
+        ),
+        (
+            "[dns]\nttl = \"record\"",
+            "seaway.toml:2: `dns.ttl`: \"record\" needs `dns.servers`, because the system's resolver tells no TTL; write servers = [\"10.0.0.53\"], or a duration here",
+        ),
+        (
+            "[dns]\nttl_max = \"1m\"\nttl_min = \"2m\"",
+            "seaway.toml:3: `dns.ttl_min`: 2m is longer than `dns.ttl_max` of 1m",
+        ),
+        ("dns.ttl_min = \"off\"", "seaway.toml:1: `dns.ttl_min`: `off` is not a number with a unit"),
+        (
+            "[dns]\nservers = [\"dns.corp.example\"]",
+            "seaway.toml:2: `dns.servers`: `dns.corp.example` is not the address of a server; write it as in \"10.0.0.53\", \"10.0.0.53:5353\" or \"[fd00::53]:53\"",
+        ),
+        ("dns.servers = [\"::1\", \"[::1]:53\"]", "seaway.toml:1: `dns.servers`: `[::1]:53` is there twice"),
+        ("dns.servers = \"10.0.0.53\"", "seaway.toml:1: `dns.servers`: a string where a list belongs"),
+        (
+            "dns.servers = [\"10.0.0.53\"]\n[origin.\"http://a.example\"]\ndns = { servers = [], ttl = \"record\" }",
+            "seaway.toml:3: `origin.\"http://a.example\".dns.ttl`: \"record\" needs `dns.servers`",
+        ),
+    ]);
 }
 
 #[test]
