@@ -15,7 +15,7 @@ use crate::monitor::Counters;
 use crate::policy::{self, Policy};
 use crate::pool::Domain;
 use crate::route::{Origin, Route, Shape};
-use crate::{Destinations, Environment, credentials, egress, proxy, tcp, tls};
+use crate::{Destinations, Environment, credentials, egress, proxy, retry, tcp, tls};
 
 /// A policy, built whole.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(crate) struct Snapshot {
     pub(crate) egress: Arc<egress::Egress>,
     pub(crate) credentials: Arc<credentials::Credentials>,
     pub(crate) resolver: Arc<Resolver>,
+    pub(crate) budgets: retry::Budgets,
     /// What holds for all origins, and for those that have no scope of their own.
     pub(crate) base: Scope,
     origins: HashMap<Origin, Scope>,
@@ -96,6 +97,7 @@ impl Snapshot {
             environment,
             previous.map(|previous| &*previous.credentials),
         )?;
+        let budgets = retry::Budgets::of(&policy, previous.map(|previous| &previous.budgets));
         let base = Scope::build(policy, environment, counters, previous.map(|previous| &previous.base))?;
         lower.check(&base.proxies)?;
         for (origin, scope) in &origins {
@@ -106,6 +108,7 @@ impl Snapshot {
             egress: Arc::new(egress),
             credentials: Arc::new(credentials),
             resolver,
+            budgets,
             base,
             origins,
             lower,
@@ -140,6 +143,7 @@ impl Snapshot {
             egress: Arc::clone(&self.egress),
             credentials: Arc::clone(&self.credentials),
             resolver: Arc::clone(&self.resolver),
+            budgets: self.budgets.clone(),
             base: base.unwrap_or_else(|| self.base.clone()),
             origins,
             lower: self.lower.clone(),

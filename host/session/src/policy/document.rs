@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Error, Policy, Preset, explain, lay_under, origins};
 use crate::credentials::{self, Sort, Source, command};
-use crate::{egress, tls};
+use crate::{egress, retry, tls};
 
 /// A policy file whose syntax is right.
 #[derive(Clone)]
@@ -160,6 +160,7 @@ pub(super) fn check(root: &DeTable<'_>, policy: &Policy) -> Result<(), Error> {
         ));
     }
     tls::check(&policy.tls)?;
+    retry::check(&policy.retry)?;
     policy.proxy.check()?;
     policy.credentials.keys().try_for_each(|name| credentials::check_name(name))
 }

@@ -17,7 +17,12 @@ pub(super) struct Life {
     ends: Option<Instant>,
     /// Exchanges that it may still carry; absent where they are not counted.
     exchanges: Option<u64>,
+    /// When it was last used, or opened.
+    used: Instant,
 }
+
+/// For so long after its use a connection is taken to be there without a look at it.
+const FRESH: Duration = Duration::from_millis(5);
 
 impl Life {
     /// That of a connection which has just been opened.
@@ -28,13 +33,28 @@ impl Life {
             Isolation::Shared | Isolation::Guest => settings.keepalive.0,
             Isolation::Call => Duration::ZERO,
         };
-        Self { idle, ends, exchanges: (settings.max_requests > 0).then_some(settings.max_requests) }
+        Self {
+            idle,
+            ends,
+            exchanges: (settings.max_requests > 0).then_some(settings.max_requests),
+            used: Instant::now(),
+        }
     }
 
     /// When the connection is to be closed, if it becomes idle now; absent if it is used up already.
     pub(super) fn expires(&self, now: Instant) -> Option<Instant> {
         let expires = self.ends.map_or(now + self.idle, |ends| ends.min(now + self.idle));
         (self.exchanges != Some(0) && expires > now).then_some(expires)
+    }
+
+    /// An exchange has ended on it.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.used = now;
+    }
+
+    /// True if it has lain idle for so long that the peer may have closed it unheard.
+    pub(super) fn has_rested(&self) -> bool {
+        self.used.elapsed() >= FRESH
     }
 
     pub(super) fn begin_exchange(&mut self) {

@@ -2,11 +2,13 @@
 //!
 //! Runs over `tls`, `proxy` or `tcp`; `body` guards what follows the head. A request leaves with one framing and one `Host`,
 //! without anything that belongs to another hop (RFC 9110, section 7.6.1), and bytes that are whole leave in one write. A
-//! request that the connection provably never began to write comes back, to be sent on another one; any other failure
-//! may have reached the peer, and says so.
+//! request that the connection provably never began to write comes back, to be sent on another one; of one that went down
+//! with a connection that was used before, `watch` knows what the peer took; any other failure may have reached the
+//! peer, and says so.
 
 mod outgoing;
 mod forward;
+mod watch;
 pub(crate) mod transport;
 
 use std::future::Future;
@@ -32,10 +34,12 @@ use crate::policy::units::{Size, Timeout};
 use crate::pool::{Lease, SlotId};
 use crate::route::{Origin, Route};
 use crate::stage::{Deadline, Stage};
-use crate::{proxy, tls};
+use crate::{proxy, tcp, tls};
 use forward::Forward;
 use outgoing::Upload;
 pub(crate) use outgoing::{Outgoing, WireBody, prepare};
+pub(crate) use watch::Ending;
+use watch::{Watch, Watched};
 
 /// `[wire]`: the exchange up to the head of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -74,16 +78,20 @@ pub(crate) struct Sender {
     /// What a proxy is told that takes requests one by one.
     forward: Option<Forward>,
     fate: Fate,
+    watch: Arc<Watch>,
 }
 
 /// Why the connection ended, where hyper told its driver and not the request.
 type Fate = Arc<Mutex<Option<hyper::Error>>>;
 
 /// What became of a request.
+#[expect(clippy::enum_variant_names, reason = "what is not sent is called so")]
 pub(crate) enum Sent {
     Answered(Response<Incoming>),
     /// Not a byte of it was written: it can be sent again.
     NotSent(Outgoing),
+    /// The connection had been used before, and ended before a byte of the answer.
+    Stale(Ending, Error),
 }
 
 /// hyper parses as many header fields as this on its stack. Any other bound costs it two allocations and some 2,400
@@ -102,8 +110,10 @@ pub(crate) async fn handshake(settings: &Settings, route: &Route, io: Io) -> Res
     }
     let host = host(route.origin())?;
     let forward = route.forwarder().map(|proxy| Forward::new(proxy, &host)).transpose()?;
+    let watch = Arc::new(Watch::new(io.handle(), io.is_encrypted()));
+    let watched = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
     let (requests, connection) =
-        builder.handshake(TokioIo::new(io)).await.map_err(|error| failed(error, "while the connection was set up"))?;
+        builder.handshake(watched).await.map_err(|error| failed(error, "while the connection was set up"))?;
     let fate = Fate::default();
     let told = Arc::clone(&fate);
     let driver = async move {
@@ -111,7 +121,7 @@ pub(crate) async fn handshake(settings: &Settings, route: &Route, io: Io) -> Res
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     };
-    Ok((Sender { requests, host, forward, fate }, Box::pin(driver)))
+    Ok((Sender { requests, host, forward, fate, watch }, Box::pin(driver)))
 }
 
 /// `host[:port]`, without the scheme's own port (RFC 9110, section 7.2).
@@ -123,8 +133,12 @@ fn host(origin: &Origin) -> Result<HeaderValue, Error> {
 }
 
 impl Sender {
-    /// Waits until the connection can take a request; false if it has closed, or takes too long to say.
-    pub(crate) async fn ready(&mut self) -> Result<bool, Error> {
+    /// Waits until the connection can take a request; false if it has closed, or takes too long to say. One that has
+    /// `rested` may have closed though its task has not heard of it yet: its socket is asked first.
+    pub(crate) async fn ready(&mut self, rested: bool) -> Result<bool, Error> {
+        if rested && !self.watch.is_there().await {
+            return Ok(false);
+        }
         if self.requests.is_ready() {
             return Ok(true);
         }
@@ -144,20 +158,25 @@ impl Sender {
 }
 
 /// Sends one request on the lease, and waits for the head of its answer: at most `first_byte` from when the request has
-/// left. Dropping the future closes the connection.
+/// left. Dropping the future closes the connection. One that is `repeatable` is watched, where the connection was used before.
 ///
 /// The request goes to the connection before the future is made: the future need not hold it.
 pub(crate) fn exchange<'l>(
     lease: &'l mut Lease,
     mut request: Outgoing,
     first_byte: FirstByte,
+    repeatable: bool,
 ) -> impl Future<Output = Result<Sent, Error>> + use<'l> {
     let reused = lease.reused;
+    let watched = reused && repeatable;
     let upload = request.body().upload();
     let handed = lease.sender().map(|sender| {
         request.headers_mut().insert(HOST, sender.host.clone());
         if let Some(forward) = &sender.forward {
             forward.address(&mut request);
+        }
+        if watched {
+            sender.watch.begin();
         }
         (sender.requests.try_send_request(request), sender)
     });
@@ -179,7 +198,11 @@ pub(crate) fn exchange<'l>(
             Some(request) if reused => Ok(Sent::NotSent(request)),
             _ => {
                 let error = failed(sender.fate().unwrap_or_else(|| failure.into_error()), "before an answer");
-                Err(if sent { error.after_sending() } else { error })
+                let error = if sent { error.after_sending() } else { error };
+                match sender.watch.ending().filter(|_| watched && sent) {
+                    Some(ending) => Ok(Sent::Stale(ending, error)),
+                    None => Err(error),
+                }
             }
         }
     }
@@ -330,6 +353,22 @@ impl Io {
         match self {
             Self::Plain(stream) => stream.peer(),
             Self::Tls(stream) => stream.get_ref().0.peer(),
+        }
+    }
+
+    /// Looks at the socket beneath; absent where the session did not open it.
+    fn handle(&self) -> Option<tcp::Handle> {
+        match self {
+            Self::Plain(stream) => stream.handle(),
+            Self::Tls(stream) => stream.get_ref().0.handle(),
+        }
+    }
+
+    /// True if what lies in the socket is not what HTTP will read.
+    fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_encrypted(),
+            Self::Tls(_) => true,
         }
     }
 
