@@ -17,6 +17,8 @@ pub mod daemon;
 pub mod nginx;
 pub mod proxies;
 pub mod chaos;
+pub mod valve;
+pub mod haproxy;
 pub mod client;
 pub mod error;
 pub mod provider;
