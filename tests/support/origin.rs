@@ -327,7 +327,9 @@ impl Connection {
                     Ok(Ok(_)) => return None,
                     Ok(Err(_)) => return Some(End::Broken),
                     // As servers do, it looks at its socket once more before it acts on its clock.
-                    Err(_) if SockRef::from(self.io.socket()).peek(&mut [MaybeUninit::uninit()]).is_ok() => return None,
+                    Err(_) if SockRef::from(self.io.socket()).peek(&mut [MaybeUninit::uninit()]).is_ok() => {
+                        return None;
+                    }
                     Err(_) if matches!(then, Then::CloseIn(_)) => {}
                     Err(_) => {
                         drop(self.io.shutdown().await);

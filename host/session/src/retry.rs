@@ -246,7 +246,9 @@ impl<'a> Attempts<'a> {
                 Ok(Next::Again(kept))
             }
             (Sent::Answered(answer), _) => Ok(Next::Answer(answer, lease)),
-            (Sent::NotSent(request), _) => Ok(Next::Again(request)),
+            (Sent::NotSent(request), _) | (Sent::Stale(Ending::Unwritten, _), Some(request)) => {
+                Ok(Next::Again(request))
+            }
             (Sent::Stale(ending, _), Some(kept)) if self.may_repeat(ending, &kept) => {
                 let (attested, attempt) = (ending == Ending::Attested, self.repeat());
                 let origin = lease.origin().map(tracing::field::display);
@@ -261,7 +263,7 @@ impl<'a> Attempts<'a> {
         let idempotent = request.method().is_idempotent();
         match (self.policy.retry.stale, ending) {
             (Stale::Off, _) => false,
-            (Stale::Attested, Ending::Attested) => true,
+            (Stale::Attested, Ending::Attested | Ending::Unwritten) => true,
             (Stale::Attested, Ending::Closed) | (Stale::Idempotent, _) => idempotent,
         }
     }

@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 pub(crate) struct Facts {
     /// Bytes that the peer's kernel has acknowledged since the connection was opened (tcpi_bytes_acked, since Linux 4.1).
     pub(crate) acknowledged: u64,
+    /// True while neither side has closed, as far as our kernel has heard: also a FIN behind unread bytes ends it.
+    pub(crate) established: bool,
     /// True if the connection is over: the kernel takes nothing more from the peer, so the number is final.
     pub(crate) over: bool,
 }
@@ -27,7 +29,8 @@ pub(crate) fn facts(socket: &TcpStream) -> io::Result<Facts> {
 
     use libc::{IPPROTO_TCP, TCP_INFO, getsockopt, socklen_t, tcp_info};
 
-    /// `TCP_CLOSE` of the kernel's `enum` of states.
+    /// `TCP_ESTABLISHED` and `TCP_CLOSE` of the kernel's `enum` of states.
+    const ESTABLISHED: u8 = 1;
     const CLOSED: u8 = 7;
     let mut info = MaybeUninit::<tcp_info>::zeroed();
     let mut length = size_of::<tcp_info>() as socklen_t;
@@ -43,7 +46,8 @@ pub(crate) fn facts(socket: &TcpStream) -> io::Result<Facts> {
     }
     // SAFETY: every field is a number, for which all bits are a value, and what the kernel did not write is zero.
     let info = unsafe { info.assume_init() };
-    Ok(Facts { acknowledged: info.tcpi_bytes_acked, over: info.tcpi_state == CLOSED })
+    let state = info.tcpi_state;
+    Ok(Facts { acknowledged: info.tcpi_bytes_acked, established: state == ESTABLISHED, over: state == CLOSED })
 }
 
 #[cfg(not(all(target_os = "linux", any(target_env = "gnu", target_env = "musl"))))]
@@ -74,10 +78,11 @@ mod tests {
         peer.write_all(b"x").await.unwrap();
         socket.read_exact(&mut heard[..1]).await.unwrap();
         let after = facts(&socket).unwrap();
-        assert_eq!(after, Facts { acknowledged: before.acknowledged + 10, over: false });
+        assert_eq!(after, Facts { acknowledged: before.acknowledged + 10, ..before });
+        assert!(before.established && !before.over);
         SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
         drop(peer);
         assert!(socket.read(&mut heard).await.is_err());
-        assert_eq!(facts(&socket).unwrap(), Facts { over: true, ..after });
+        assert_eq!(facts(&socket).unwrap(), Facts { over: true, established: false, ..after });
     }
 }

@@ -22,7 +22,7 @@ use crate::policy;
 use crate::policy::units::Period;
 use crate::pool::Slot;
 use crate::stage::Stage;
-pub(crate) use socket::{Fate, Handle, Idle, Stream};
+pub(crate) use socket::{Before, Fate, Handle, Idle, Stream};
 
 /// `[tcp]`: from addresses to a connected socket.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

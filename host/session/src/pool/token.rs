@@ -46,6 +46,16 @@ impl Slot {
     }
 }
 
+#[cfg(test)]
+impl Slot {
+    /// One of a session's, for a socket that a test opens itself.
+    pub(crate) fn of(session: &crate::Session, route: &Arc<Route>) -> Self {
+        let shared = Arc::clone(&session.inner.pool.shared);
+        let room = Room { shared, route: Arc::clone(route), reset: Arc::default() };
+        room.extra().expect("a new session has room")
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         self.shared.change(|inner, actions| inner.machine.closed(self.id, actions));
@@ -53,7 +63,7 @@ impl Drop for Slot {
 }
 
 /// Whether a socket is to be reset when it closes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Reset(Arc<AtomicBool>);
 
 impl Reset {

@@ -53,6 +53,18 @@ pub(crate) enum Idle {
     Gone,
 }
 
+/// What is known of a connection before something is written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// The peer has closed it: what would be written now would be for nobody.
+    Gone,
+    /// It is open.
+    Open {
+        /// Bytes that the peer's kernel has acknowledged so far; absent where this system does not say.
+        acknowledged: Option<u64>,
+    },
+}
+
 /// What became of bytes that were written to a connection whose end has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -70,7 +82,7 @@ pub(crate) struct Handle(Weak<Held>);
 
 impl Stream {
     pub(super) fn new(stream: TcpStream, slot: Slot, peer: IpAddr) -> Self {
-        let socket = Socket { stream, reset: slot.reset(), failed: false, refused: false };
+        let socket = Socket::new(stream, slot.reset());
         Self(Arc::new(Held { socket: Mutex::new(socket), slot, peer }))
     }
 
@@ -110,9 +122,31 @@ impl Held {
 impl Handle {
     /// Looks at a connection on which nothing is expected.
     pub(crate) fn idle(&self) -> Idle {
-        let Some(held) = self.0.upgrade() else { return Idle::Gone };
-        let mut socket = held.lock();
-        match socket.peek() {
+        self.ask(Idle::Gone, Socket::idle)
+    }
+
+    /// Looks at a connection to which nothing has been written of what is to come.
+    pub(crate) fn before(&self) -> Before {
+        self.ask(Before::Gone, Socket::before)
+    }
+
+    /// What became of the bytes that were written after [`Self::before`] had said what was `acknowledged`.
+    pub(crate) fn fate(&self, acknowledged: u64) -> Fate {
+        self.ask(Fate::Unknown, |socket| socket.fate(acknowledged))
+    }
+
+    fn ask<T>(&self, gone: T, question: impl FnOnce(&mut Socket) -> T) -> T {
+        self.0.upgrade().map_or(gone, |held| question(&mut held.lock()))
+    }
+}
+
+impl Socket {
+    fn new(stream: TcpStream, reset: Reset) -> Self {
+        Self { stream, reset, failed: false, refused: false }
+    }
+
+    fn idle(&mut self) -> Idle {
+        match self.peek() {
             Ok(0) => Idle::Gone,
             Ok(_) => Idle::Bytes,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Quiet,
@@ -120,49 +154,46 @@ impl Handle {
         }
     }
 
-    /// Bytes that the peer's kernel has acknowledged so far; absent where this system does not say.
-    pub(crate) fn acknowledged(&self) -> Option<u64> {
-        let held = self.0.upgrade()?;
-        let facts = sys::facts(&held.lock().stream);
-        facts.ok().map(|facts| facts.acknowledged)
+    fn before(&mut self) -> Before {
+        match (sys::facts(&self.stream), self.failed) {
+            (_, true) => Before::Gone,
+            (Ok(facts), _) if !facts.established => Before::Gone,
+            (Ok(facts), _) => Before::Open { acknowledged: Some(facts.acknowledged) },
+            (Err(_), _) if self.idle() == Idle::Gone => Before::Gone,
+            (Err(_), _) => Before::Open { acknowledged: None },
+        }
     }
 
-    /// What became of the bytes that were written after `acknowledged` was true.
-    ///
     /// The peer's kernel acknowledges what it has taken before its FIN with that FIN, and what comes after it at the latest
     /// 200 ms later, unless it resets the connection; it resets at once when the process has closed the socket, and so
     /// can take nothing. So a FIN, then a reset, and nothing acknowledged means that nothing was taken. What is left is
-    /// a peer that closed its own half alone, reads on, and resets within those 200 ms: it can never have answered.
+    /// a peer that closes its own half alone while the bytes are on their way, reads on, and resets within those 200 ms:
+    /// it could not have answered.
     ///
     /// The order matters. Once the connection is over, nothing changes what has been acknowledged; before, an
     /// acknowledgement may still come. A reset without a FIN proves nothing: the process may have read everything.
-    pub(crate) fn fate(&self, acknowledged: u64) -> Fate {
-        let Some(held) = self.0.upgrade() else { return Fate::Unknown };
-        let mut socket = held.lock();
-        let facts = match sys::facts(&socket.stream) {
-            Ok(facts) if facts.acknowledged == acknowledged && !socket.failed => facts,
+    fn fate(&mut self, acknowledged: u64) -> Fate {
+        let facts = match sys::facts(&self.stream) {
+            Ok(facts) if facts.acknowledged == acknowledged && !self.failed => facts,
             Ok(_) | Err(_) => return Fate::Unknown,
         };
         if !facts.over {
             return Fate::Open;
         }
-        // The end was a FIN if it reads as one and no error came before it; the error of a reset behind a FIN is EPIPE,
-        // which is not told to readers. ECONNRESET stands for a reset without a FIN, ETIMEDOUT for no word at all.
-        let ended = socket.peek().is_ok_and(|bytes| bytes == 0);
-        let error = SockRef::from(&socket.stream).take_error();
-        match error {
-            Ok(Some(error)) => socket.note(&error),
+        // The end was a FIN if it reads as one and no error came before it. The error of a reset behind a FIN is EPIPE,
+        // which readers are not told; ECONNRESET stands for a reset without a FIN, ETIMEDOUT for no word at all.
+        let ended = self.idle() == Idle::Gone;
+        match SockRef::from(&self.stream).take_error() {
+            Ok(Some(error)) => self.note(&error),
             Ok(None) => {}
             Err(_) => return Fate::Unknown,
         }
-        match ended && socket.refused && !socket.failed {
+        match ended && self.refused && !self.failed {
             true => Fate::Refused,
             false => Fate::Unknown,
         }
     }
-}
 
-impl Socket {
     /// Looks at the next byte without taking it.
     fn peek(&mut self) -> io::Result<usize> {
         let peeked = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
@@ -229,3 +260,6 @@ impl AsyncWrite for Stream {
         self.0.lock().poll(|stream| stream.poll_shutdown(context))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::tcp::{Fate, Handle, Idle};
+use crate::tcp::{Before, Fate, Handle, Idle};
 
 /// What both sides know of a connection.
 #[derive(Debug)]
@@ -32,12 +32,12 @@ pub(super) struct Watch {
 enum Phase {
     /// There is none, or a byte of its answer has come.
     Unwatched,
-    /// It has been handed over.
-    Handed {
+    /// It has been handed over, and no byte of it has been written.
+    Handed,
+    /// It is being written, or has been.
+    Written {
         /// What the peer's kernel had acknowledged before; absent where this system does not say.
         acknowledged: Option<u64>,
-        /// True once a byte of it has been written.
-        written: bool,
     },
     /// The connection ended before a byte of its answer.
     Ended(Ending),
@@ -46,6 +46,8 @@ enum Phase {
 /// How a connection ended that was used before, with a request on it and no byte of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
+    /// The peer had closed before a byte of the request was written, so none was.
+    Unwritten,
     /// The peer's kernel refused every byte of the request.
     Attested,
     /// The peer closed it; it may have read the request.
@@ -86,20 +88,19 @@ impl Watch {
 
     /// A request is about to be handed over that could be sent again; not a byte of it has been written.
     pub(super) fn begin(&self) {
-        let acknowledged = self.socket.as_ref().and_then(Handle::acknowledged);
-        *self.phase() = Phase::Handed { acknowledged, written: false };
+        *self.phase() = Phase::Handed;
     }
 
     /// How the connection ended under the request that was handed over last; absent where it did not end so.
     pub(super) fn ending(&self) -> Option<Ending> {
         match *self.phase() {
             Phase::Ended(ending) => Some(ending),
-            Phase::Unwatched | Phase::Handed { .. } => None,
+            Phase::Unwatched | Phase::Handed | Phase::Written { .. } => None,
         }
     }
 
     fn is_waiting(&self) -> bool {
-        matches!(*self.phase(), Phase::Handed { .. })
+        matches!(*self.phase(), Phase::Written { .. })
     }
 
     /// A byte of the answer has come, or what cannot be one.
@@ -107,16 +108,28 @@ impl Watch {
         *self.phase() = Phase::Unwatched;
     }
 
-    fn wrote(&self) {
-        if let Phase::Handed { written, .. } = &mut *self.phase() {
-            *written = true;
+    /// Bytes are about to be written. The first of a request are not, if the peer has closed: our kernel may know what the
+    /// connection's task has not heard yet.
+    fn writes(&self) -> io::Result<()> {
+        let mut phase = self.phase();
+        if *phase != Phase::Handed {
+            return Ok(());
         }
+        match self.socket.as_ref().map(Handle::before) {
+            Some(Before::Gone) => {
+                *phase = Phase::Ended(Ending::Unwritten);
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Some(Before::Open { acknowledged }) => *phase = Phase::Written { acknowledged },
+            None => *phase = Phase::Written { acknowledged: None },
+        }
+        Ok(())
     }
 
     /// Finds out what the end of the connection means; false while the kernel has not said and there is patience.
     fn is_settled(&self, patient: bool) -> bool {
         let mut phase = self.phase();
-        let Phase::Handed { acknowledged, written: true } = *phase else { return true };
+        let Phase::Written { acknowledged } = *phase else { return true };
         let fate = match (&self.socket, acknowledged) {
             (Some(socket), Some(acknowledged)) => socket.fate(acknowledged),
             (None, _) | (_, None) => Fate::Unknown,
@@ -205,7 +218,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.watch.wrote();
+        self.watch.writes()?;
         let result = ready!(Pin::new(&mut self.io).poll_write(context, bytes));
         Poll::Ready(self.forgive(result, bytes.len()))
     }
@@ -215,7 +228,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.watch.wrote();
+        self.watch.writes()?;
         let result = ready!(Pin::new(&mut self.io).poll_write_vectored(context, pieces));
         Poll::Ready(self.forgive(result, pieces.iter().map(|piece| piece.len()).sum()))
     }
@@ -233,3 +246,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;
