@@ -22,6 +22,8 @@ mod body;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]
+mod retry;
+#[cfg(test)]
 mod swap;
 #[cfg(test)]
 mod reload;

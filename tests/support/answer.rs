@@ -3,6 +3,7 @@
 //! Pauses are gates that the test opens, never sleeps, so that a test decides the order of events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -70,6 +71,10 @@ pub enum Then {
     Reset,
     /// Nothing, until the peer closes.
     Hang,
+    /// The next request, if its first byte comes within so long; else the socket is closed.
+    CloseIn(Duration),
+    /// The same; else the socket is closed for writing, and read on.
+    HalfCloseIn(Duration),
     /// Nothing, whatever the peer does: the socket stays open and unread while the origin lives.
     Ignore,
 }

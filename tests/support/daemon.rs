@@ -73,6 +73,12 @@ impl Daemon {
         self.port
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its folder.
     #[must_use]
     pub fn folder(&self) -> &Folder {

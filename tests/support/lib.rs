@@ -18,6 +18,8 @@ pub mod nginx;
 pub mod proxies;
 pub mod dnsmasq;
 pub mod chaos;
+pub mod valve;
+pub mod haproxy;
 pub mod client;
 pub mod error;
 pub mod provider;

@@ -1,9 +1,10 @@
 //! What the session writes to the log, as a test of one thread hears it.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing_subscriber::fmt::format::FmtSpan;
 
 /// Everything that was logged on the thread that listens, at every level, spans included.
@@ -14,6 +15,10 @@ impl Log {
     /// Listens until the guard is dropped.
     #[must_use]
     pub fn listen() -> (Self, DefaultGuard) {
+        // While there is but one subscriber, tracing lets the thread that first comes to an event decide for all whether it is
+        // heard, and a thread of another test has none.
+        static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+        LazyLock::force(&ANOTHER);
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);

@@ -4,6 +4,7 @@
 //! tests compare with; dropping it closes everything it holds, and fails the test if it had to complain.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -328,6 +329,22 @@ impl Connection {
             Then::Reset => {
                 drop(SockRef::from(self.io.socket()).set_linger(Some(Duration::ZERO)));
                 return Some(End::Us);
+            }
+            Then::CloseIn(idle) | Then::HalfCloseIn(idle) => {
+                match tokio::time::timeout(idle, self.io.read(&mut self.unread)).await {
+                    Ok(Ok(0)) => return Some(End::Peer),
+                    Ok(Ok(_)) => return None,
+                    Ok(Err(_)) => return Some(End::Broken),
+                    // As servers do, it looks at its socket once more before it acts on its clock.
+                    Err(_) if SockRef::from(self.io.socket()).peek(&mut [MaybeUninit::uninit()]).is_ok() => {
+                        return None;
+                    }
+                    Err(_) if matches!(then, Then::CloseIn(_)) => {}
+                    Err(_) => {
+                        drop(self.io.shutdown().await);
+                        return None;
+                    }
+                }
             }
             Then::Hang => return Some(gone(&mut self.io, &mut self.unread).await),
             Then::Ignore => std::future::pending().await,

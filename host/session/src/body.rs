@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -358,6 +358,17 @@ impl Drop for ResponseBody {
             lease.abandon(inner, open.reusable);
         }
     }
+}
+
+/// Gives up an answer of which nothing has been read: what is short is read to its end, so that its connection is kept;
+/// else it is closed.
+pub(crate) fn forgo(answer: Response<Incoming>, mut lease: Lease, policy: &Policy) {
+    let (mut head, body) = answer.into_parts();
+    let persistence = wire::receive(head.version, &mut head.headers);
+    if let Some(life) = persistence.idle_life {
+        lease.shorten_idle_life(life);
+    }
+    lease.abandon(body, persistence.reusable && !policy.pool.force_close);
 }
 
 /// Whether the answer is a stream of server-sent events, and whether it is a stream at all.

@@ -3,7 +3,6 @@
 //! [`Session::send`] is the path, and the modules below stand in its order: `egress credentials pool dns tcp proxy tls
 //! wire body` are each a module, a section of the policy file, the stage of an error, a tracing span and a label of the
 //! figures. The crate knows nothing of WebAssembly.
-#![forbid(unsafe_code)]
 
 mod stage;
 pub mod policy;
@@ -12,6 +11,7 @@ mod lent;
 mod route;
 pub mod egress;
 pub mod credentials;
+pub mod retry;
 pub mod pool;
 mod connector;
 pub mod dns;
@@ -23,6 +23,7 @@ pub mod body;
 pub mod monitor;
 pub mod drain;
 mod error;
+mod sys;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -48,10 +49,11 @@ use lent::Lower;
 use monitor::{Counters, Exchange};
 use policy::units::Period;
 use pool::{Pool, Slot, SlotId};
+use retry::{Attempts, Next};
 use route::Route;
 use snapshot::{Scope, Snapshot};
 use stage::Deadline;
-use wire::{FirstByte, Io, Sent};
+use wire::{FirstByte, Io};
 
 /// The variables that a policy may read: those of the process, of a file, or none. The session itself reads no other.
 #[derive(Clone, Default)]
@@ -227,7 +229,7 @@ impl Session {
     ///
     /// # Errors
     /// As stage and kind, with the origin and the time that had passed. A request is never sent a second time unless
-    /// nothing of it had left.
+    /// nothing of it had left, or `[retry]` says so.
     pub async fn send(
         &self,
         request: http::Request<RequestBody>,
@@ -257,6 +259,7 @@ impl Session {
             }
             let mut request = http::Request::from_parts(head, body);
             let first_byte = FirstByte::new(policy.wire.timeout, call.timeouts.first_byte);
+            let mut attempts = Attempts::new(policy, &snapshot.budgets, &exchange);
             loop {
                 let connect = connect_deadline(policy, call.timeouts);
                 if let Lower::Transport(transport) = &snapshot.lower {
@@ -268,14 +271,16 @@ impl Session {
                 }
                 let mut lease =
                     Stage::Pool.run(&exchange, connect, pin!(pool.lease(&snapshot, &route, &exchange))).await?;
-                let sent =
-                    Stage::Wire.run(&exchange, None, pin!(wire::exchange(&mut lease, request, first_byte))).await;
-                match sent.map_err(|error| lease.explain(wire::out_of_time(proxy::forwarding(&route, error))))? {
-                    Sent::Answered(answer) => {
+                let kept = attempts.keep(&request, &lease);
+                let sent = wire::exchange(&mut lease, request, first_byte, kept.is_some());
+                let sent = Stage::Wire.run(&exchange, None, pin!(sent)).await;
+                let next = attempts.weigh(sent, kept, lease).await;
+                match next.map_err(|error| wire::out_of_time(proxy::forwarding(&route, error)))? {
+                    Next::Answer(answer, lease) => {
                         proxy::accept(&route, &answer, &exchange.record)?;
                         return Ok((answer.map(Raw::Wire), Carrier::Connection(lease)));
                     }
-                    Sent::NotSent(unsent) => request = unsent,
+                    Next::Again(again) => request = again,
                 }
             }
         };

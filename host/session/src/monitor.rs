@@ -66,6 +66,8 @@ pub struct Timings {
     pub origin: Option<String>,
     /// True if the exchange went over a connection that an earlier one had opened.
     pub reused: bool,
+    /// How often the request has left, repeats included; 0 until it does.
+    pub attempts: u32,
     /// The proxy that it went through; absent where it went directly.
     pub via: Option<Via>,
     /// The status of the answer.
@@ -134,6 +136,7 @@ impl Record {
             arrived: Instant::now(),
             origin: None,
             reused: false,
+            attempts: 0,
             via: None,
             status: None,
             received: 0,
@@ -210,6 +213,8 @@ pub struct Figures {
     pub opened: u64,
     /// Exchanges over a connection that an earlier one had opened.
     pub reused: u64,
+    /// Requests sent again (`[retry]`), each time.
+    pub retried: u64,
     /// Idle connections closed to make room for another route, or because a limit was lowered.
     pub evicted: u64,
     /// Names, methods and addresses that egress refused, or would have refused under `egress.mode = "enforce"`.
@@ -263,6 +268,7 @@ pub(crate) struct Tally {
     pub(crate) exchanges: AtomicU64,
     pub(crate) opened: AtomicU64,
     pub(crate) reused: AtomicU64,
+    pub(crate) retried: AtomicU64,
     pub(crate) denied: AtomicU64,
     pub(crate) stale: AtomicU64,
     pub(crate) swapped: AtomicU64,
@@ -302,6 +308,7 @@ impl Counters {
             exchanges: sum(&|tally| &tally.exchanges),
             opened: sum(&|tally| &tally.opened),
             reused: sum(&|tally| &tally.reused),
+            retried: sum(&|tally| &tally.retried),
             evicted: 0,
             stale: sum(&|tally| &tally.stale),
             swapped: sum(&|tally| &tally.swapped),

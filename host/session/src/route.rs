@@ -22,7 +22,7 @@ use crate::proxy::Proxy;
 use crate::stage::Stage;
 use crate::tcp::Keepalive;
 use crate::tls::Identity;
-use crate::{body, dns, drain, egress, monitor, pool, proxy, tcp, tls, wire};
+use crate::{body, dns, drain, egress, monitor, pool, proxy, retry, tcp, tls, wire};
 
 /// `http` or `https`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -312,6 +312,8 @@ impl Shape {
             tls: tls_settings,
             wire,
             body,
+            // What follows when an exchange has failed.
+            retry: retry::Settings { stale: _, status: _, max: _, budget: _, max_body: _ },
             // What a guest may say, and what is told.
             monitor: monitor::Settings { redact: _ },
             drain: drain::Settings { grace: _, queued: _ },

@@ -15,7 +15,7 @@ use crate::monitor::Counters;
 use crate::policy::{self, Policy};
 use crate::pool::Domain;
 use crate::route::{Origin, Route, Shape};
-use crate::{Destinations, Environment, credentials, egress, proxy, tcp, tls, wire};
+use crate::{Destinations, Environment, credentials, egress, proxy, retry, tcp, tls, wire};
 
 /// A policy, built whole.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(crate) struct Snapshot {
     pub(crate) generation: u64,
     pub(crate) egress: Arc<egress::Egress>,
     pub(crate) credentials: Arc<credentials::Credentials>,
+    pub(crate) budgets: retry::Budgets,
     /// What holds for all origins, and for those that have no scope of their own.
     pub(crate) base: Scope,
     origins: HashMap<Origin, Scope>,
@@ -108,6 +109,7 @@ impl Snapshot {
             environment,
             previous.map(|previous| &*previous.credentials),
         )?;
+        let budgets = retry::Budgets::of(&policy, previous.map(|previous| &previous.budgets));
         let base = Scope::build(policy, environment, counters, resolver, previous.map(|previous| &previous.base))?;
         lower.check(&base.proxies)?;
         for (origin, scope) in &origins {
@@ -117,6 +119,7 @@ impl Snapshot {
             generation: previous.map_or(0, |previous| previous.generation + 1),
             egress: Arc::new(egress),
             credentials: Arc::new(credentials),
+            budgets,
             base,
             origins,
             lower,
@@ -150,6 +153,7 @@ impl Snapshot {
             generation: self.generation + 1,
             egress: Arc::clone(&self.egress),
             credentials: Arc::clone(&self.credentials),
+            budgets: self.budgets.clone(),
             base: base.unwrap_or_else(|| self.base.clone()),
             origins,
             lower: self.lower.clone(),

@@ -4,25 +4,25 @@
 //! company after `tcp.happy_eyeballs`, but only where the pool has room for one more socket: the limit holds at every
 //! instant, so without room the addresses are tried one after the other.
 
+mod socket;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use serde::Deserialize;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind};
 use crate::policy;
 use crate::policy::units::Period;
-use crate::pool::{Reset, Slot, SlotId};
+use crate::pool::Slot;
 use crate::stage::Stage;
+pub(crate) use socket::{Before, Fate, Handle, Idle, Stream};
 
 /// `[tcp]`: from addresses to a connected socket.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -125,42 +125,6 @@ pub(crate) fn check(settings: &Settings) -> Result<(), policy::Error> {
     }
 }
 
-/// A connected socket with its place in the pool's limits, which is given back once the descriptor has closed.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    // Before the slot: fields are dropped in this order.
-    socket: Socket,
-    slot: Slot,
-    peer: IpAddr,
-}
-
-/// A socket that is reset when it closes, if its connection was given up so.
-#[derive(Debug)]
-struct Socket {
-    stream: TcpStream,
-    reset: Reset,
-}
-
-impl Stream {
-    /// The address at the other end.
-    pub(crate) fn peer(&self) -> IpAddr {
-        self.peer
-    }
-
-    pub(crate) fn slot(&self) -> SlotId {
-        self.slot.id()
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if self.reset.is_set() {
-            // What it waits to send is thrown away with it; an error here would change nothing.
-            drop(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)));
-        }
-    }
-}
-
 /// Connects to one of the addresses, which are not empty.
 ///
 /// Each address may take its share of `tcp.timeout`, so that one that does not answer leaves time for the others even
@@ -196,11 +160,10 @@ pub(crate) async fn connect(settings: &Settings, addresses: &[IpAddr], port: u16
 
 /// Connects once more to where `stream` leads, and closes that one first: there is never one socket more than slots.
 pub(crate) async fn again(settings: &Settings, stream: Stream) -> Result<Stream, Error> {
-    let Stream { socket, slot, peer: _ } = stream;
-    let peer = socket.stream.peer_addr();
-    drop(socket);
     let gone = |error| Error::new(Stage::Tcp, Kind::Unavailable, format!("the connection is gone: {error}"));
-    let ended = attempt(settings, peer.map_err(gone)?, slot, settings.timeout.0).await;
+    let peer = stream.address().map_err(gone)?;
+    let slot = stream.close().ok_or_else(|| gone(io::ErrorKind::ResourceBusy.into()))?;
+    let ended = attempt(settings, peer, slot, settings.timeout.0).await;
     ended.map_err(|(address, error, _slot)| failure(Some((address, error)), 1))
 }
 
@@ -221,10 +184,7 @@ async fn attempt(
         Ok(socket)
     };
     match timeout(share, connected).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(stream) => {
-            let reset = slot.reset();
-            Ok(Stream { socket: Socket { stream, reset }, slot, peer: address.ip() })
-        }
+        Ok(stream) => Ok(Stream::new(stream, slot, address.ip())),
         Err(error) => Err((address, error, slot)),
     }
 }
@@ -307,42 +267,6 @@ fn interleave(addresses: &[IpAddr], first: usize) -> Vec<IpAddr> {
             (None, None) => return order,
             (other, our) => order.extend(other.into_iter().chain(our)),
         }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket.stream).poll_write_vectored(context, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket.stream).poll_shutdown(context)
     }
 }
 

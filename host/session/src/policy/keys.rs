@@ -351,6 +351,27 @@ pub(super) const KEYS: &[Key] = &[
     key("body.max_request", Of(|p| quoted(p.body.max_request)), "The largest request body."),
     key("body.max_response", Of(|p| quoted(p.body.max_response)), "The largest answer."),
     key(
+        "retry.stale",
+        Of(|p| quoted(p.retry.stale)),
+        "Which requests are sent again when a connection that was used before ends before a byte of their answer. attested: those of which the kernel attests that the peer took no byte (Linux only), and GET, HEAD, PUT, DELETE and OPTIONS; idempotent: the latter alone; off: none.",
+    ),
+    key(
+        "retry.status",
+        Of(|p| p.retry.status.to_string()),
+        "Statuses after which a request is sent again, POST or not, before anything of the answer reaches the guest: [429, 503, 529]. List only those by which the server says that it has done nothing: after a 500, 502 or 504 the work may have been done, and is then done and billed TWICE. Retry-After is obeyed if it ends within `total`; else the answer is passed on at once. \"off\" for none.",
+    ),
+    key("retry.max", Of(|p| p.retry.max.to_string()), "How often one request is sent again because of `status`."),
+    key(
+        "retry.budget",
+        Of(|p| quoted(p.retry.budget)),
+        "Repeats because of `status`, as a share of the exchanges of the last ten seconds; one a second is always allowed.",
+    ),
+    key(
+        "retry.max_body",
+        Of(|p| quoted(p.retry.max_body)),
+        "The largest request body that is held until the first byte of the answer, so that it can be sent again. A larger one, or one that is streamed, is sent once.",
+    ),
+    key(
         "monitor.redact",
         Of(|p| list(&p.monitor.redact)),
         "Headers that carry keys: what a guest sets there itself, without a placeholder, is taken out, with a warning that names the header.",
@@ -368,15 +389,7 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// Keys that the design has and this version does not.
-const LATER: &[&str] = &[
-    "retry",
-    "retry.stale",
-    "retry.status",
-    "retry.budget",
-    "retry.max",
-    "retry.max_body",
-    "monitor.signals",
-];
+const LATER: &[&str] = &["monitor.signals"];
 
 /// Values that the design has and this version does not.
 const LATER_WORDS: &[(&str, &str)] = &[];

@@ -20,7 +20,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::route::Origin;
-use crate::{body, credentials, dns, drain, egress, monitor, pool, proxy, tcp, tls, wire};
+use crate::{body, credentials, dns, drain, egress, monitor, pool, proxy, retry, tcp, tls, wire};
 pub use document::Document;
 pub use error::Error;
 pub use reference::reference;
@@ -57,6 +57,8 @@ pub struct Policy {
     pub wire: wire::Settings,
     /// `[body]`: the answer's body, and the size of both.
     pub body: body::Settings,
+    /// `[retry]`: when a request is sent again.
+    pub retry: retry::Settings,
     /// `[monitor]`: what is told, and what is not.
     pub monitor: monitor::Settings,
     /// `[drain]`: how the session ends.
@@ -93,6 +95,7 @@ impl Default for Policy {
             tls: tls::Settings::default(),
             wire: wire::Settings::default(),
             body: body::Settings::default(),
+            retry: retry::Settings::default(),
             monitor: monitor::Settings::default(),
             drain: drain::Settings::default(),
             origins: BTreeMap::new(),

@@ -14,7 +14,8 @@ use super::{Error, Policy, explain, lay_under};
 use crate::route::Origin;
 
 /// Top-level keys and sections that may differ.
-const SECTIONS: [&str; 9] = ["total", "stream_total", "connect", "dns", "tcp", "proxy", "tls", "wire", "body"];
+const SECTIONS: [&str; 10] =
+    ["total", "stream_total", "connect", "dns", "tcp", "proxy", "tls", "wire", "body", "retry"];
 /// Those that may not, because they hold for all origins together.
 const SHARED: [&str; 6] = ["preset", "egress", "credentials", "origin", "drain", "monitor"];
 /// Keys of `[pool]` that may differ.

@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::policy::Document;
-    use crate::{body, credentials, dns, drain, egress, monitor, pool, proxy, tcp, tls, wire};
+    use crate::{body, credentials, dns, drain, egress, monitor, pool, proxy, retry, tcp, tls, wire};
 
     /// A source of values that has none: it only notes which fields a type asks for.
     struct Fields<'a>(&'a mut &'static [&'static str]);
@@ -136,6 +136,7 @@ mod tests {
             ("tls", fields::<tls::Settings>()),
             ("wire", fields::<wire::Settings>()),
             ("body", fields::<body::Settings>()),
+            ("retry", fields::<retry::Settings>()),
             ("monitor", fields::<monitor::Settings>()),
             ("drain", fields::<drain::Settings>()),
         ];

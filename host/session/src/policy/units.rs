@@ -42,6 +42,12 @@ impl Share {
         u64::try_from(u128::from(whole) * u128::from(self.0) / 100).unwrap_or(u64::MAX)
     }
 
+    /// How many hundredths it is.
+    #[must_use]
+    pub const fn hundredths(self) -> u8 {
+        self.0
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         match digits.and_then(|digits| digits.parse::<u8>().ok()) {

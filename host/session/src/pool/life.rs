@@ -19,7 +19,12 @@ pub(super) struct Life {
     exchanges: Option<u64>,
     /// True once it has carried an exchange.
     is_used: bool,
+    /// When it was last used, or opened.
+    used: Instant,
 }
+
+/// For so long after its use a connection is taken to be there without a look at it.
+const FRESH: Duration = Duration::from_millis(5);
 
 impl Life {
     /// That of a connection which has just been opened.
@@ -34,7 +39,7 @@ impl Life {
             true => Some(1),
             false => (settings.max_requests > 0).then_some(settings.max_requests),
         };
-        Self { idle, ends, exchanges, is_used: false }
+        Self { idle, ends, exchanges, is_used: false, used: Instant::now() }
     }
 
     /// When the connection is to be closed, if it becomes idle now; absent if it is used up already.
@@ -46,6 +51,16 @@ impl Life {
     /// True if it may carry one more exchange: its first in any case, for that is what it was opened for.
     pub(super) fn may_begin(&self, now: Instant) -> bool {
         !self.is_used || (self.exchanges != Some(0) && self.ends.is_none_or(|ends| ends > now))
+    }
+
+    /// An exchange has ended on it.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.used = now;
+    }
+
+    /// True if it has lain idle for so long that the peer may have closed it unheard.
+    pub(super) fn has_rested(&self) -> bool {
+        self.used.elapsed() >= FRESH
     }
 
     pub(super) fn begin_exchange(&mut self) {

@@ -240,7 +240,9 @@ impl Pool {
         exchange: &Exchange,
     ) -> Result<Lease, Error> {
         loop {
-            let connection = match self.shared.take_idle(route) {
+            let idle = self.shared.take_idle(route);
+            let was_idle = idle.is_some();
+            let connection = match idle {
                 Some(connection) => connection,
                 None => wait::wait(&self.shared, snapshot, route).await.map_err(|(error, opening)| {
                     exchange.record.update(|timings| opening.iter().for_each(|opening| timings.adopt(opening)));
@@ -253,11 +255,11 @@ impl Pool {
                 lease.retire();
                 continue;
             }
-            let opening = lease.connection.as_mut().and_then(|connection| {
-                connection.life.begin_exchange();
-                connection.opening.take()
-            });
-            let ready = lease.sender()?.ready().await;
+            let Some(connection) = &mut lease.connection else { continue };
+            connection.life.begin_exchange();
+            let opening = connection.opening.take();
+            let rested = connection.life.has_rested();
+            let ready = connection.sender.ready(rested).await;
             match (ready, opening) {
                 (Ok(true), None) => {
                     self.shared.counters.add(|tally| &tally.reused);
@@ -269,8 +271,9 @@ impl Pool {
                     exchange.record.update(|timings| timings.adopt(&opening));
                     return Ok(lease);
                 }
-                // It closed while it was idle; the next one, or a new one, will do.
+                // It closed while it was idle, or can be used no more; the next one, or a new one, will do.
                 (_, None) => lease.retire(),
+                (_, Some(_)) if was_idle => lease.retire(),
                 (Ok(false), Some(_)) => {
                     return Err(Error::new(Stage::Wire, Kind::Terminated, "the peer closed the connection at once"));
                 }
@@ -354,8 +357,10 @@ impl Shared {
     }
 
     fn give_back(self: &Arc<Self>, mut connection: Box<Connection>) {
+        let now = Instant::now();
+        connection.life.rest(now);
         let Connection { route, slot, life, .. } = &*connection;
-        let (route, slot, expires) = (Arc::clone(route), *slot, life.expires(Instant::now()));
+        let (route, slot, expires) = (Arc::clone(route), *slot, life.expires(now));
         if connection.sender.is_shared() {
             return self.change(|inner, actions| {
                 inner.machine.release(&route, slot, actions);

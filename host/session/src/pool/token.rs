@@ -46,6 +46,16 @@ impl Slot {
     }
 }
 
+#[cfg(test)]
+impl Slot {
+    /// One of a session's, for a socket that a test opens itself.
+    pub(crate) fn of(session: &crate::Session, route: &Arc<Route>) -> Self {
+        let shared = Arc::clone(&session.inner.pool.shared);
+        let room = Room { shared, route: Arc::clone(route), reset: Arc::default() };
+        room.extra().expect("a new session has room")
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         self.shared.change(|inner, actions| inner.machine.closed(self.id, actions));
@@ -56,7 +66,7 @@ impl Drop for Slot {
 }
 
 /// Whether a socket is to be reset when it closes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Reset(Arc<AtomicBool>);
 
 impl Reset {
@@ -102,6 +112,11 @@ impl Lease {
     pub(crate) fn sender(&mut self) -> Result<&mut wire::Sender, Error> {
         let gone = || Error::new(Stage::Pool, Kind::Terminated, "the connection has been given back");
         self.connection.as_mut().map(|connection| &mut connection.sender).ok_or_else(gone)
+    }
+
+    /// True if several exchanges share the connection.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.sender.is_shared())
     }
 
     /// Where the connection leads; absent once it has been given back.

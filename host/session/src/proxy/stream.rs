@@ -67,6 +67,23 @@ impl Stream {
         Self { early, ..self }
     }
 
+    /// Looks at the socket beneath; absent where a connector opened it.
+    pub(crate) fn handle(&self) -> Option<tcp::Handle> {
+        match &self.hop {
+            Hop::Plain(stream) => Some(stream.handle()),
+            Hop::Tls(stream) => Some(stream.get_ref().0.handle()),
+            Hop::Lent(_) => None,
+        }
+    }
+
+    /// True if what lies in the socket is for the hop's own TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        match self.hop {
+            Hop::Tls(_) => true,
+            Hop::Plain(_) | Hop::Lent(_) => false,
+        }
+    }
+
     pub(crate) fn slot(&self) -> SlotId {
         match &self.hop {
             Hop::Plain(stream) => stream.slot(),

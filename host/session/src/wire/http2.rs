@@ -224,7 +224,7 @@ impl Drop for Pending {
 
 /// True if the peer says that it did not look at the request: it refused the stream, or went away before it (RFC 9113,
 /// sections 6.8 and 8.7).
-pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
+pub(super) fn is_unseen(error: &hyper::Error) -> bool {
     super::cause::<h2::Error>(error).is_some_and(|error| {
         error.is_remote()
             && (error.is_go_away() || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))

@@ -2,14 +2,16 @@
 //!
 //! Runs over `tls`, `proxy` or `tcp`; `body` guards what follows the head. A request leaves with one framing and one `Host`,
 //! without anything that belongs to another hop (RFC 9110, section 7.6.1), and bytes that are whole leave in one write. A
-//! request that the connection provably never began to write comes back, to be sent on another one; any other failure
-//! may have reached the peer, and says so.
+//! request that the connection provably never began to write comes back, to be sent on another one; of one that went down
+//! with a connection that was used before, `watch` knows what the peer took; any other failure may have reached the
+//! peer, and says so.
 
 mod outgoing;
 mod forward;
 mod http2;
 mod hop;
 mod stream;
+mod watch;
 pub(crate) mod transport;
 
 use std::future::Future;
@@ -43,6 +45,8 @@ pub use http2::Settings as H2;
 use outgoing::Upload;
 pub(crate) use outgoing::{Outgoing, WireBody, prepare};
 pub(crate) use stream::Io;
+pub(crate) use watch::Ending;
+use watch::{Watch, Watched};
 
 /// `[wire]`: the exchange up to the head of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -153,7 +157,7 @@ pub(crate) struct Sender {
 
 #[derive(Debug)]
 enum Requests {
-    Http1(http1::SendRequest<WireBody>),
+    Http1(http1::SendRequest<WireBody>, Arc<Watch>),
     Http2(http2::Requests),
 }
 
@@ -165,6 +169,10 @@ pub(crate) enum Sent {
     Answered(Response<Incoming>),
     /// Not a byte of it was written: it can be sent again.
     NotSent(Outgoing),
+    /// The connection had been used before, and ended before a byte of the answer.
+    Stale(Ending, Error),
+    /// The peer says that it has not looked at it.
+    Unseen(Error),
 }
 
 /// hyper parses as many header fields as this on its stack. Any other bound costs it two allocations and some 2,400
@@ -189,15 +197,17 @@ pub(crate) async fn handshake(settings: &Settings, route: &Route, io: Io) -> Res
         builder.max_headers(settings.max_headers);
     }
     let forward = route.forwarder().map(|proxy| Forward::new(proxy, &host)).transpose()?;
+    let watch = Arc::new(Watch::new(io.handle(), io.is_encrypted()));
+    let watched = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
     let (requests, connection) =
-        builder.handshake(TokioIo::new(io)).await.map_err(|error| failed(error, "while the connection was set up"))?;
+        builder.handshake(watched).await.map_err(|error| failed(error, "while the connection was set up"))?;
     let told = Arc::clone(&fate);
     let driver = async move {
         if let Err(error) = connection.await {
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     };
-    Ok((Sender { requests: Requests::Http1(requests), host, forward, fate }, Driver::Http1(Box::pin(driver))))
+    Ok((Sender { requests: Requests::Http1(requests, watch), host, forward, fate }, Driver::Http1(Box::pin(driver))))
 }
 
 /// What the connection was agreed to speak: by ALPN over TLS, by the policy's word without it.
@@ -224,12 +234,16 @@ fn host(origin: &Origin) -> Result<HeaderValue, Error> {
 }
 
 impl Sender {
-    /// Waits until the connection can take a request; false if it has closed, or takes too long to say.
-    pub(crate) async fn ready(&mut self) -> Result<bool, Error> {
-        let requests = match &mut self.requests {
-            Requests::Http1(requests) => requests,
+    /// Waits until the connection can take a request; false if it has closed, or takes too long to say. One that has
+    /// `rested` may have closed though its task has not heard of it yet: its socket is asked first.
+    pub(crate) async fn ready(&mut self, rested: bool) -> Result<bool, Error> {
+        let (requests, watch) = match &mut self.requests {
+            Requests::Http1(requests, watch) => (requests, watch),
             Requests::Http2(requests) => return Ok(!requests.is_closed()),
         };
+        if rested && !watch.is_there().await {
+            return Ok(false);
+        }
         if requests.is_ready() {
             return Ok(true);
         }
@@ -253,7 +267,7 @@ impl Sender {
     /// Ends an exchange of whose answer a part is left: what bounds how fast that may be done on a shared connection.
     pub(crate) fn give_up(&mut self) -> Option<Arc<Resets>> {
         match &mut self.requests {
-            Requests::Http1(_) => None,
+            Requests::Http1(..) => None,
             Requests::Http2(requests) => Some(requests.give_up()),
         }
     }
@@ -263,13 +277,14 @@ impl Sender {
         matches!(self.requests, Requests::Http2(_))
     }
 
-    /// Hands a request over. The future need not hold it.
+    /// Hands a request over, watched or not. The future need not hold it.
     fn send(
         &mut self,
         mut request: Outgoing,
+        watched: bool,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<> {
-        let requests = match &mut self.requests {
-            Requests::Http1(requests) => requests,
+        let (requests, watch) = match &mut self.requests {
+            Requests::Http1(requests, watch) => (requests, watch),
             Requests::Http2(requests) => return Either::Right(requests.send(request)),
         };
         request.headers_mut().insert(HOST, self.host.clone());
@@ -277,7 +292,18 @@ impl Sender {
             Some(forward) => forward.address(&mut request),
             None => outgoing::unaddress(&mut request),
         }
+        if watched {
+            watch.begin();
+        }
         Either::Left(requests.try_send_request(request))
+    }
+
+    /// What became of a watched request whose connection has ended.
+    fn ending(&self) -> Option<Ending> {
+        match &self.requests {
+            Requests::Http1(_, watch) => watch.ending(),
+            Requests::Http2(_) => None,
+        }
     }
 
     fn fate(&self) -> Option<hyper::Error> {
@@ -286,21 +312,19 @@ impl Sender {
 }
 
 /// Sends one request on the lease, and waits for the head of its answer: at most `first_byte` from when the request has
-/// left. Dropping the future ends the exchange.
+/// left. Dropping the future ends the exchange. One that is `repeatable` is watched, where the connection was used before.
 ///
 /// The request goes to the connection before the future is made: the future need not hold it.
 pub(crate) fn exchange<'l>(
     lease: &'l mut Lease,
     request: Outgoing,
     first_byte: FirstByte,
+    repeatable: bool,
 ) -> impl Future<Output = Result<Sent, Error>> + use<'l> {
     let reused = lease.reused;
+    let watched = reused && repeatable;
     let upload = request.body().upload();
-    let mut again = None;
-    let handed = lease.sender().map(|sender| {
-        again = sender.is_shared().then(|| outgoing::again(&request)).flatten();
-        (sender.send(request), sender)
-    });
+    let handed = lease.sender().map(|sender| (sender.send(request, watched), sender));
     async move {
         let (answer, sender) = handed?;
         let mut answer = pin!(answer);
@@ -318,14 +342,19 @@ pub(crate) fn exchange<'l>(
         if let Some(error) = upload.and_then(|upload| upload.error()) {
             return Err(error);
         }
-        let unsent = failure.take_message().filter(|_| reused || sender.is_shared());
-        let unprocessed = again.filter(|_| http2::is_unprocessed(failure.error()));
-        let sent = unsent.is_none() && unprocessed.is_none();
-        match unsent.or(unprocessed) {
+        let unsent = failure.take_message();
+        let sent = unsent.is_none();
+        match unsent.filter(|_| reused || sender.is_shared()) {
             Some(request) => Ok(Sent::NotSent(request)),
             None => {
+                let unseen = http2::is_unseen(failure.error());
                 let error = failed(sender.fate().unwrap_or_else(|| failure.into_error()), "before an answer");
-                Err(if sent { error.after_sending() } else { error })
+                let error = if sent && !unseen { error.after_sending() } else { error };
+                match sender.ending().filter(|_| watched && sent) {
+                    Some(ending) => Ok(Sent::Stale(ending, error)),
+                    None if unseen => Ok(Sent::Unseen(error)),
+                    None => Err(error),
+                }
             }
         }
     }

@@ -22,10 +22,6 @@ use crate::monitor::Exchange;
 use crate::policy::Policy;
 use crate::stage::Stage;
 
-/// A body up to this size is collected before a connection is leased, so that it leaves in one write and can be sent
-/// again where nothing of it has left. A longer one is streamed, once.
-const COLLECTED: usize = 1024 * 1024;
-
 /// A request as it is written.
 pub(crate) type Outgoing = Request<WireBody>;
 
@@ -59,8 +55,9 @@ pub(crate) struct Upload {
     error: Mutex<Option<Error>>,
 }
 
-/// Checks the head and strips it to what is written, and collects the body where it is short, or where `whole` says that
-/// it is needed as a whole.
+/// Checks the head and strips it to what is written, and collects the body: up to `retry.max_body`, so that it leaves in one
+/// write and can be sent again, or up to `body.max_request` where `whole` says that it is needed as a whole. A longer one is
+/// streamed, once.
 pub(crate) async fn prepare(
     head: &mut Parts,
     body: RequestBody,
@@ -80,7 +77,9 @@ pub(crate) async fn prepare(
     if policy.pool.force_close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let body = wire_body(body, declared, policy.body.max_request.0, whole, exchange).await?;
+    let limit = policy.body.max_request.0;
+    let longest = if whole { limit } else { policy.retry.max_body.0.min(limit) };
+    let body = wire_body(body, declared, limit, longest, exchange).await?;
     match (&body, declared) {
         (WireBody::Full(_), _) => {}
         (WireBody::Stream(_), Some(declared)) => drop(headers.insert(CONTENT_LENGTH, declared.into())),
@@ -118,28 +117,6 @@ pub(super) fn unaddress(request: &mut Outgoing) {
     }
 }
 
-/// The request once more, if its body is whole; at most [`REFUSALS`] times, for a peer that looks at nothing.
-pub(super) fn again(request: &Outgoing) -> Option<Outgoing> {
-    let WireBody::Full(bytes) = request.body() else { return None };
-    let refusals = request.extensions().get().map_or(0, |Refusals(refusals)| *refusals);
-    if refusals >= REFUSALS {
-        return None;
-    }
-    let mut again = Request::new(WireBody::Full(bytes.clone()));
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.headers_mut() = request.headers().clone();
-    again.extensions_mut().insert(Refusals(refusals + 1));
-    Some(again)
-}
-
-/// How often a peer may say that it has not looked at a request.
-const REFUSALS: u8 = 32;
-
-/// How often a peer has said so.
-#[derive(Clone, Copy)]
-struct Refusals(u8);
-
 fn declared_length(values: &[&HeaderValue]) -> Result<Option<u64>, Error> {
     let Some((first, others)) = values.split_first() else { return Ok(None) };
     let length = first.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -153,7 +130,7 @@ async fn wire_body(
     body: RequestBody,
     declared: Option<u64>,
     limit: u64,
-    whole: bool,
+    longest: u64,
     exchange: &Exchange,
 ) -> Result<WireBody, Error> {
     if let Some(length) = declared.filter(|length| *length > limit) {
@@ -162,7 +139,7 @@ async fn wire_body(
     let bytes = match body.0 {
         Content::Empty => Bytes::new(),
         Content::Full(bytes) => bytes,
-        Content::Stream(body) => match exchange.within(Stage::Wire, collect(body, declared, limit, whole)).await? {
+        Content::Stream(body) => match exchange.within(Stage::Wire, collect(body, declared, limit, longest)).await? {
             Collected::Whole(bytes) => bytes,
             Collected::Streamed(streamed) => return Ok(WireBody::Stream(streamed)),
         },
@@ -187,9 +164,8 @@ async fn collect(
     mut body: UnsyncBoxBody<Bytes, BoxError>,
     declared: Option<u64>,
     limit: u64,
-    whole: bool,
+    longest: u64,
 ) -> Result<Collected, Error> {
-    let longest = if whole { limit } else { COLLECTED as u64 };
     let expected = body.size_hint().exact().or(declared);
     if let Some(length) = expected.filter(|length| *length > limit) {
         return Err(too_large(Some(length), limit));
@@ -223,7 +199,7 @@ async fn collect(
         match (first.is_empty(), more.is_empty()) {
             (true, _) => first = data,
             (false, true) => {
-                let expected = usize::try_from(expected.unwrap_or(0)).unwrap_or(0).min(COLLECTED * 2);
+                let expected = usize::try_from(expected.unwrap_or(0).min(longest)).unwrap_or(0);
                 more.reserve(expected.max(first.len() + data.len()));
                 more.extend_from_slice(&first);
                 more.extend_from_slice(&data);

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use crate::pool::SlotId;
-use crate::proxy;
+use crate::{proxy, tcp};
 
 /// What HTTP runs over.
 #[derive(Debug)]
@@ -23,6 +23,22 @@ impl Io {
         match self {
             Self::Plain(stream) => stream.peer(),
             Self::Tls(stream) => stream.get_ref().0.peer(),
+        }
+    }
+
+    /// Looks at the socket beneath; absent where the session did not open it.
+    pub(super) fn handle(&self) -> Option<tcp::Handle> {
+        match self {
+            Self::Plain(stream) => stream.handle(),
+            Self::Tls(stream) => stream.get_ref().0.handle(),
+        }
+    }
+
+    /// True if what lies in the socket is not what HTTP will read.
+    pub(super) fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_encrypted(),
+            Self::Tls(_) => true,
         }
     }
 

@@ -103,11 +103,7 @@ fn an_unknown_key_names_the_nearest_one() {
 
 #[test]
 fn a_key_of_a_later_version_is_not_called_unknown() {
-    let table = [
-        ("[retry]\nstale = \"off\"", "seaway.toml:1: `retry.stale` is not supported by this version yet"),
-        ("[retry]", "seaway.toml:1: `retry` is not supported by this version yet"),
-        ("[monitor]\nsignals = []", "seaway.toml:2: `monitor.signals` is not supported by this version yet"),
-    ];
+    let table = [("[monitor]\nsignals = []", "seaway.toml:2: `monitor.signals` is not supported by this version yet")];
     for (text, expected) in table {
         assert_eq!(refused(text), expected);
     }

@@ -58,8 +58,8 @@ fn an_override_that_cannot_be_is_refused_by_its_name() {
         ),
         ("[origin]\n\"https://x.test\" = 3", "seaway.toml:2: `origin.\"https://x.test\"`: this is a section"),
         (
-            "[origin.\"https://x.test\"]\nretry.max = 1",
-            "seaway.toml:2: `origin.\"https://x.test\".retry` is not supported by this version yet",
+            "[origin.\"https://x.test\"]\nretry.max = 0",
+            "seaway.toml:2: `origin.\"https://x.test\".retry.max`: is zero; `retry.status = \"off\"` repeats nothing",
         ),
         ("origin = 3", "seaway.toml:1: `origin`: write [origin.\"https://llm.corp.example\"] and its keys"),
     ];

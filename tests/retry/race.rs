@@ -1,0 +1,74 @@
+//! K1: requests that meet the moment at which the server closes idle connections.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use seaway_tests::answer::{Answer, Then};
+use seaway_tests::client::Client;
+use tokio::runtime::Builder;
+use tokio::time::Instant;
+
+use super::{elsewhere, plain, repeated};
+
+/// The server's patience with an idle connection, and how far around its end a request comes.
+const IDLE: Duration = Duration::from_millis(15);
+const AROUND: Duration = Duration::from_micros(1_500);
+/// Connections at once.
+const LANES: usize = 30;
+
+/// K1: POSTs around the server's idle close, on a runtime that has other things to do. None is read twice, and as good as
+/// none is lost: only those that lay unread in the server's own buffer when it closed, for which no kernel can vouch.
+///
+/// `SEAWAY_K1=3600` makes it as long as the matrix says.
+#[test]
+fn posts_around_an_idle_close_are_neither_lost_nor_doubled() {
+    let posts = std::env::var_os("SEAWAY_K1").and_then(|posts| posts.to_str()?.parse().ok()).unwrap_or(600_usize);
+    let beside = elsewhere();
+    let origin = plain(&beside, |_: &_| Answer::ok("hello").then(Then::CloseIn(IDLE)));
+    let clients: Vec<Client> = (0..LANES).map(|_| Client::to(&origin)).collect();
+    let busy = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let lanes = clients.iter().enumerate().map(|(lane, client)| {
+        let origin = &origin;
+        async move {
+            let mut lost = Vec::new();
+            for index in 0..posts.div_ceil(LANES) {
+                if let Err(error) = client.post(&origin.url(&format!("/{lane}/{index}")), "BODY-MARK").await {
+                    lost.push(error.to_string());
+                }
+                // Evenly over the three milliseconds, in another order in each lane.
+                let step = u32::try_from((index * 7 + lane * 13) % 100).unwrap();
+                tokio::time::sleep(IDLE - AROUND + AROUND * 2 * step / 100).await;
+            }
+            lost
+        }
+    });
+    let lost: Vec<String> = busy.block_on(async {
+        let work: Vec<_> = (0..4).map(|_| tokio::spawn(work())).collect();
+        let lost = join_all(lanes).await.concat();
+        work.iter().for_each(tokio::task::JoinHandle::abort);
+        lost
+    });
+    let ledger = origin.ledger();
+    let sum = |count: fn(&Client) -> u64| clients.iter().map(count).sum::<u64>();
+    let (retried, reused) = (sum(|client| client.figures().retried), sum(|client| client.figures().reused));
+    let twice = repeated(&ledger);
+    println!(
+        "{posts} posts: {reused} over a used connection, {retried} sent again, {} lost, {} read twice",
+        lost.len(),
+        twice.len()
+    );
+    assert_eq!(twice, []);
+    assert!(lost.len() <= 1 + posts / 500, "{lost:?}");
+    assert!(reused > 0, "no request met an open connection: the machine is too slow for this test");
+}
+
+/// Something to do, a tenth of a millisecond at a time.
+async fn work() {
+    loop {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_micros(100) {
+            std::hint::spin_loop();
+        }
+        tokio::task::yield_now().await;
+    }
+}
