@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, HeaderName, HeaderValue};
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -156,6 +157,10 @@ pub(crate) fn exchange<'l>(
     let upload = request.body().upload();
     let handed = lease.sender().map(|sender| {
         request.headers_mut().insert(HOST, sender.host.clone());
+        // Else hyper writes no body of unknown length where the method seldom has one, and says nothing.
+        if request.body().size_hint().exact().is_none() {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         if let Some(forward) = &sender.forward {
             forward.address(&mut request);
         }
@@ -246,10 +251,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// Reads what the head says of its connection (RFC 9112, section 9.3), then strips what belongs to this hop alone.
 pub(crate) fn receive(version: Version, headers: &mut HeaderMap) -> Persistence {
-    let says = |word: &str| {
-        let mut values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        values.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(word)))
-    };
+    let says = |word: &str| words_of_connection(headers).any(|said| said.eq_ignore_ascii_case(word.as_bytes()));
     let kept = if version == Version::HTTP_11 { !says("close") } else { says("keep-alive") };
     let timeout = headers.get("keep-alive").and_then(|value| value.to_str().ok()).and_then(|value| {
         let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
@@ -269,7 +271,7 @@ static HOP_BY_HOP: [HeaderName; 9] = [
     http::header::PROXY_AUTHORIZATION,
     http::header::TE,
     http::header::TRAILER,
-    http::header::TRANSFER_ENCODING,
+    TRANSFER_ENCODING,
     http::header::UPGRADE,
 ];
 
@@ -278,15 +280,17 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
         return;
     }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').filter_map(|name| name.trim().parse().ok()))
-        .collect();
+    let named: Vec<HeaderName> =
+        words_of_connection(headers).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
+}
+
+/// What the `Connection` fields say, word by word. A word that is none makes no other word unsaid.
+fn words_of_connection(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(CONNECTION).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// Says in our words what hyper says in its own.
@@ -440,5 +444,14 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut map);
         assert_eq!(map, headers(&[("content-type", "text/plain")]));
+    }
+
+    #[test]
+    fn what_connection_says_is_heard_though_other_bytes_stand_beside_it() {
+        let odd = || HeaderValue::from_bytes(b"x-secret, \xff, close").unwrap();
+        let mut map = headers(&[("x-secret", "1")]);
+        map.insert(CONNECTION, odd());
+        assert!(!receive(Version::HTTP_11, &mut map).reusable);
+        assert!(map.is_empty(), "{map:?}");
     }
 }
