@@ -22,6 +22,9 @@ pub mod wire;
 pub mod body;
 pub mod monitor;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
