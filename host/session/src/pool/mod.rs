@@ -11,7 +11,10 @@ mod life;
 mod descriptors;
 mod domain;
 mod token;
+mod hand;
 mod wait;
+#[cfg(test)]
+mod model;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
