@@ -26,6 +26,8 @@ mod swap;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod injection;
 #[cfg(test)]
 mod completion;
