@@ -30,6 +30,8 @@ mod reload;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod injection;
 #[cfg(test)]
 mod completion;

@@ -196,7 +196,7 @@ async fn a_single_slot_moves_between_origins() {
 }
 
 /// Polls a future so many times, then drops it: a cancellation at any point, and the same one in every run.
-struct Impatient<F> {
+pub(crate) struct Impatient<F> {
     work: Pin<Box<F>>,
     polls: u32,
 }
@@ -213,7 +213,7 @@ impl<F: Future> Future for Impatient<F> {
     }
 }
 
-fn impatient<F: Future>(polls: u32, work: F) -> Impatient<F> {
+pub(crate) fn impatient<F: Future>(polls: u32, work: F) -> Impatient<F> {
     Impatient { work: Box::pin(work), polls }
 }
 

@@ -24,6 +24,9 @@ pub mod monitor;
 pub mod drain;
 mod error;
 mod sys;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

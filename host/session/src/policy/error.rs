@@ -28,6 +28,14 @@ impl Error {
                 .join("; "),
             false => message,
         };
+        // What a file holds may be repeated, and a terminal that shows it would obey it.
+        let message = match message.contains(char::is_control) {
+            true => message.chars().fold(String::new(), |shown, letter| match letter.is_control() {
+                true => shown + &letter.escape_default().to_string(),
+                false => shown + letter.encode_utf8(&mut [0; 4]),
+            }),
+            false => message,
+        };
         Self { path: None, line: None, key: None, message }
     }
 
@@ -93,3 +101,15 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_that_no_terminal_obeys() {
+        let error = Error::key("a", "one\r\n\ttwo\n\u{1b}[31m\u{85}end\u{7f}");
+        assert_eq!(error.to_string(), "`a`: one; two; \\u{1b}[31m\\u{85}end\\u{7f}");
+        assert_eq!(Error::new("tab\there").to_string(), "tab\\there");
+    }
+}

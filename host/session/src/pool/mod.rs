@@ -12,7 +12,10 @@ mod descriptors;
 mod domain;
 mod drain;
 mod token;
+mod hand;
 mod wait;
+#[cfg(test)]
+mod model;
 
 use std::convert::Infallible;
 use std::net::IpAddr;

@@ -396,3 +396,5 @@ pub(crate) use shared::PATIENCE;
 mod swap;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod property;

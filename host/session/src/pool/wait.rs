@@ -4,12 +4,12 @@
 //! what remains, and `pool.timeout` does not: the state machine knows which of the two it is.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::hand::{self, Hand, Palm};
 use super::state::{Counts, Full, Group as _, Limits, PATIENCE, Place, WaiterId};
 use super::{Connection, Group, Settings, Shared, Sharing, ended};
 use crate::Snapshot;
@@ -27,17 +27,13 @@ pub(super) struct Waiter {
     /// Under which a connection is opened on its behalf.
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) runtime: Handle,
-    hand: Mutex<Option<oneshot::Sender<Handed>>>,
+    hand: Hand<Handed>,
 }
 
 impl Waiter {
     /// Hands over the result; what the waiter did not take comes back.
     pub(super) fn give(&self, result: Handed) -> Option<Handed> {
-        let hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match hand {
-            Some(hand) => hand.send(result).err(),
-            None => Some(result),
-        }
+        self.hand.give(result)
     }
 }
 
@@ -46,8 +42,8 @@ impl Waiter {
 /// Cancel safe: a caller that goes away leaves the queue, and what was meant for it goes to the next.
 pub(super) async fn wait(shared: &Arc<Shared>, snapshot: &Arc<Snapshot>, route: &Arc<Route>) -> Handed {
     let settings = &snapshot.base.policy.pool;
-    let (hand, handed) = oneshot::channel();
-    let waiter = Waiter { snapshot: Arc::clone(snapshot), runtime: Handle::current(), hand: Mutex::new(Some(hand)) };
+    let (hand, handed) = hand::pair();
+    let waiter = Waiter { snapshot: Arc::clone(snapshot), runtime: Handle::current(), hand };
     let waiter = Arc::new(waiter);
     let place = shared.change(|inner, actions| inner.machine.enqueue(route, waiter, actions));
     let Place::Waits(id) = place else {
@@ -63,7 +59,7 @@ struct Waiting<'a> {
     shared: &'a Arc<Shared>,
     route: &'a Arc<Route>,
     id: WaiterId,
-    handed: oneshot::Receiver<Handed>,
+    handed: Palm<Handed>,
 }
 
 impl Waiting<'_> {
@@ -161,9 +157,8 @@ impl Drop for Waiting<'_> {
         if self.shared.change(|inner, _| inner.machine.abandon(self.route, self.id)) {
             return;
         }
-        // A connection was on its way to us. Once the channel is closed it either lies in it, or its sender keeps it.
-        self.handed.close();
-        if let Ok(Ok(connection)) = self.handed.try_recv() {
+        // A connection was on its way to us: it lies here already, or its giver keeps it.
+        if let Some(Ok(connection)) = self.handed.close() {
             self.shared.give_back(connection);
         }
     }

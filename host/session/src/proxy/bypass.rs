@@ -46,7 +46,7 @@ enum Hosts {
 
 impl Bypass {
     /// Reads entries between commas or white space.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         Self(words(text).filter_map(entry).collect())
     }
 
@@ -60,7 +60,7 @@ impl Bypass {
     }
 
     /// True if the destination is reached directly.
-    pub(super) fn covers(&self, origin: &Origin) -> bool {
+    pub(crate) fn covers(&self, origin: &Origin) -> bool {
         let address = origin.address();
         self.0.iter().any(|Entry { hosts, port }| {
             let fits = match (hosts, address) {
@@ -144,16 +144,18 @@ fn entry(word: &str) -> Option<Entry> {
     let hosts = match host.as_str() {
         "" | "*" => return None,
         name => match (name.strip_prefix("*."), name.strip_prefix('.')) {
-            (Some(below), _) => Hosts::Below(format!(".{}", some(below)?)),
-            (None, Some(name)) => Hosts::Name(some(name)?.to_owned()),
-            (None, None) => Hosts::Name(name.to_owned()),
+            (Some(below), _) => Hosts::Below(format!(".{}", hosts_name(below)?)),
+            (None, Some(name)) => Hosts::Name(hosts_name(name)?.to_owned()),
+            (None, None) => Hosts::Name(hosts_name(name)?.to_owned()),
         },
     };
     Some(Entry { hosts, port })
 }
 
-fn some(name: &str) -> Option<&str> {
-    Some(name).filter(|name| !name.is_empty())
+/// The name, if a host can be called so; else what is written is not what was meant.
+fn hosts_name(name: &str) -> Option<&str> {
+    let is_label = |label: &str| !label.is_empty() && !label.contains(['*', ':', '[', ']']);
+    Some(name).filter(|name| name.split('.').all(is_label) && name.parse::<IpAddr>().is_err())
 }
 
 #[cfg(test)]
@@ -221,6 +223,8 @@ mod tests {
         ("[::1", "http://[::1]", false),
         (".", "https://api.test", false),
         ("*.", "https://api.test", false),
+        ("..api.test", "https://api.test", false),
+        ("*..api.test", "https://x..api.test", false),
     ];
 
     #[test]
@@ -245,7 +249,20 @@ mod tests {
         assert_eq!(shown, ["a.test", "*.b.test:8443", "10.0.0.0/8", "[::1]:99", "::1", "*"]);
         assert_eq!(list, read(&format!("no_proxy = {shown:?}")).unwrap());
         assert!(read("no_proxy = []").unwrap().is_empty());
-        for bad in ["[\"10.0.0.0/99\"]", "\"a.test:x\"", "[\".\"]", "5", "[5]", "{ a = 1 }"] {
+        let bad = ["[\"10.0.0.0/99\"]", "\"a.test:x\"", "[\".\"]", "5", "[5]", "{ a = 1 }"];
+        // No host is called so: who writes it meant another.
+        let nobody = [
+            "\".*\"",
+            "\"a*.test\"",
+            "\"..a.test\"",
+            "\"a..test\"",
+            "\"a.test..\"",
+            "\"*..a.test\"",
+            "\"[a:b]\"",
+            "\"[::1(1]\"",
+            "\"a]\"",
+        ];
+        for bad in bad.into_iter().chain(nobody) {
             assert!(read(&format!("no_proxy = {bad}")).is_err(), "{bad}");
         }
     }

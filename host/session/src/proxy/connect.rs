@@ -21,15 +21,15 @@ const FIELDS: usize = 100;
 
 /// What a proxy says to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
-    pub(super) status: StatusCode,
+pub(crate) struct Verdict {
+    pub(crate) status: StatusCode,
     /// The schemes of `Proxy-Authenticate`, in order.
-    pub(super) schemes: Vec<String>,
+    pub(crate) schemes: Vec<String>,
 }
 
 /// Why there is no verdict.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Io(io::Error),
     Closed,
     TooLong,
@@ -41,7 +41,7 @@ pub(super) enum Failure {
 /// Asks for a tunnel to the origin; the bytes behind the answer's head belong to the tunnel.
 ///
 /// Cancel safe: dropping it leaves a connection that is good for nothing.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
     proxy: &Proxy,
     origin: &Origin,

@@ -26,6 +26,8 @@ pub use address::Address;
 pub(crate) use address::Server;
 pub use bypass::Bypass;
 pub(crate) use choice::Proxies;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use connect::{Failure, Verdict, connect};
 pub use headers::Headers;
 pub(crate) use stream::Stream;
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Proxy {
 
     /// # Errors
     /// Unavailable, unless the proxy agrees.
-    fn judge(&self, verdict: Verdict, record: &Record) -> Result<(), Error> {
+    pub(crate) fn judge(&self, verdict: Verdict, record: &Record) -> Result<(), Error> {
         let Verdict { status, schemes } = verdict;
         record.update(|timings| {
             timings.via = Some(Via { status: Some(status.as_u16()), schemes: schemes.clone(), ..self.via() });
@@ -166,7 +166,7 @@ impl Proxy {
         Error::new(Stage::Proxy, Kind::Unavailable, format!("{self} {what}"))
     }
 
-    fn failed(&self, failure: Failure) -> Error {
+    pub(crate) fn failed(&self, failure: Failure) -> Error {
         match failure {
             Failure::Io(error) => self.refused(format_args!("broke the connection: {error}")).with_source(error),
             Failure::Closed => self.refused("closed the connection before it answered"),

@@ -19,10 +19,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// Reads what the head says of its connection (RFC 9112, section 9.3), then strips what belongs to this hop alone.
 pub(crate) fn receive(version: Version, headers: &mut HeaderMap) -> Persistence {
-    let says = |word: &str| {
-        let mut values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        values.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(word)))
-    };
+    let says = |word: &str| words_of_connection(headers).any(|said| said.eq_ignore_ascii_case(word.as_bytes()));
     // The streams of HTTP/2 come and go; its connection is not theirs to close.
     if version == Version::HTTP_2 {
         strip_hop_by_hop(headers);
@@ -56,15 +53,17 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
         return;
     }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').filter_map(|name| name.trim().parse().ok()))
-        .collect();
+    let named: Vec<HeaderName> =
+        words_of_connection(headers).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
+}
+
+/// What the `Connection` fields say, word by word. A word that is none makes no other word unsaid.
+fn words_of_connection(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(CONNECTION).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
@@ -104,5 +103,14 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut map);
         assert_eq!(map, headers(&[("content-type", "text/plain")]));
+    }
+
+    #[test]
+    fn what_connection_says_is_heard_though_other_bytes_stand_beside_it() {
+        let odd = || http::HeaderValue::from_bytes(b"x-secret, \xff, close").unwrap();
+        let mut map = headers(&[("x-secret", "1")]);
+        map.insert(CONNECTION, odd());
+        assert!(!receive(Version::HTTP_11, &mut map).reusable);
+        assert!(map.is_empty(), "{map:?}");
     }
 }

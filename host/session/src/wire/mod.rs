@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use futures::future::Either;
 use http::Response;
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, TRANSFER_ENCODING};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
@@ -288,6 +289,10 @@ impl Sender {
             Requests::Http2(requests) => return Either::Right(requests.send(request)),
         };
         request.headers_mut().insert(HOST, self.host.clone());
+        // Else hyper writes no body of unknown length where the method seldom has one, and says nothing.
+        if request.body().size_hint().exact().is_none() {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         match &self.forward {
             Some(forward) => forward.address(&mut request),
             None => outgoing::unaddress(&mut request),

@@ -99,13 +99,20 @@ pub(crate) async fn prepare(
     Ok(body)
 }
 
-/// `/path?query` (RFC 9112, section 3.2.1).
+/// `/path?query`, with a slash where the path is empty (RFC 9112, section 3.2.1).
 fn origin_form(uri: Uri) -> Result<Uri, Error> {
-    let path = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    match path.as_str().starts_with('/') {
-        true => Ok(Uri::from(path)),
-        false => Err(invalid("the URI's path does not begin with a slash")),
-    }
+    let root = PathAndQuery::from_static("/");
+    let path = uri.into_parts().path_and_query.unwrap_or_else(|| root.clone());
+    let path = match path.as_str() {
+        // One that is empty, before a fragment, reads as a slash too, and is written as nothing.
+        "/" => root,
+        text if text.starts_with('/') => path,
+        text => PathAndQuery::try_from(format!("/{text}"))
+            .ok()
+            .filter(|_| text.starts_with('?'))
+            .ok_or_else(|| invalid("the URI's path does not begin with a slash"))?,
+    };
+    Ok(Uri::from(path))
 }
 
 /// The path alone again, after a connection that wants the whole URI did not take the request.
@@ -396,9 +403,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_leaves_in_origin_form_and_the_connection_adds_its_host() {
-        for (uri, path) in
-            [("https://A.example/v1?x=1", "/v1?x=1"), ("https://a.example:443", "/"), ("http://[::1]:80/x", "/x")]
-        {
+        for (uri, path) in [
+            ("https://A.example/v1?x=1", "/v1?x=1"),
+            ("https://a.example:443", "/"),
+            ("http://[::1]:80/x", "/x"),
+            ("http://a.example#x", "/"),
+            ("http://a.example?x=1#y", "/?x=1"),
+        ] {
             let request = prepared(uri, RequestBody::empty(), &[("host", "other"), ("te", "trailers")]).await.unwrap();
             assert_eq!(request.uri(), path);
             assert!(request.headers().is_empty());

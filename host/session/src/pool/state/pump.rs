@@ -33,7 +33,10 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
                     self.evict(Some(group), actions);
                 }
             }
-            if self.books.all().closing <= promised && !self.evict(None, actions) {
+            // Only while all are full do later waiters wait for the same: one on its way out may make room in one group for
+            // one waiter and in another group for the next.
+            let waits_for_all = self.books.is_full(&self.limits) && self.books.all().closing <= promised;
+            if waits_for_all && !self.evict(None, actions) {
                 return;
             }
             promised += 1;

@@ -288,6 +288,18 @@ fn room_in_two_groups_at_once_is_made_when_the_second_comes_back() {
 }
 
 #[test]
+fn room_that_two_wait_for_in_two_groups_keeps_nobody_else_waiting() {
+    let mut story = Story::behind(1, 10, 1);
+    let slot = story.served(PA, 1);
+    story.step(|machine, actions| machine.discard(slot, slot, actions));
+    // One waits for its host, the other for its proxy, both for the same socket to close.
+    assert!(story.ask(A, 2).is_err() && story.ask(PB, 3).is_err());
+    assert!(story.opened.is_empty());
+    assert!(story.ask(C, 4).is_err());
+    assert_eq!(story.opened.iter().map(|(route, ..)| *route).collect::<Vec<_>>(), [C]);
+}
+
+#[test]
 fn an_idle_connection_of_the_same_host_makes_room_under_its_limit() {
     let mut story = Story::new(10, 1);
     let slot = story.served((1, 0), 1);

@@ -1,0 +1,4 @@
+//! See `seaway_session::fuzzing::policy`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| seaway_session::fuzzing::policy(input));
