@@ -300,7 +300,7 @@ impl Shape {
             wire,
             body,
             // What a guest may say, and what is told.
-            monitor: monitor::Settings { redact: _ },
+            monitor: monitor::Settings { signals: _, redact: _ },
             // Each origin's own has been chosen before.
             origins: _,
         } = policy;

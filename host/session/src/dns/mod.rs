@@ -6,6 +6,7 @@
 
 mod hosts;
 mod names;
+mod told;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -324,6 +324,11 @@ pub(super) const KEYS: &[Key] = &[
     key("body.max_request", Of(|p| quoted(p.body.max_request)), "The largest request body."),
     key("body.max_response", Of(|p| quoted(p.body.max_response)), "The largest answer."),
     key(
+        "monitor.signals",
+        Of(|p| quoted(p.monitor.signals.word())),
+        "Which signals (queued, dns, tcp, tls, reused, first byte, ...) are events of the log, at the level debug: off, errors (failures, refusals, repeats, held-back streams) or all.",
+    ),
+    key(
         "monitor.redact",
         Of(|p| list(&p.monitor.redact)),
         "Headers that carry keys: what a guest sets there itself, without a placeholder, is taken out, with a warning that names the header.",
@@ -340,7 +345,6 @@ const LATER: &[&str] = &[
     "retry.max_body",
     "drain",
     "drain.grace",
-    "monitor.signals",
     "dns.servers",
     "dns.ttl_min",
     "dns.ttl_max",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Isolation, Settings};
+use crate::monitor::Closed;
 
 /// How long a connection is used and kept.
 #[derive(Debug)]
@@ -35,6 +36,19 @@ impl Life {
     pub(super) fn expires(&self, now: Instant) -> Option<Instant> {
         let expires = self.ends.map_or(now + self.idle, |ends| ends.min(now + self.idle));
         (self.exchanges != Some(0) && expires > now).then_some(expires)
+    }
+
+    /// Why it is used no more, once it has expired.
+    pub(super) fn why(&self, now: Instant) -> Closed {
+        if self.exchanges == Some(0) {
+            Closed::Requests
+        } else if self.ends.is_some_and(|ends| ends <= now) {
+            Closed::Lifetime
+        } else if self.idle.is_zero() {
+            Closed::Policy
+        } else {
+            Closed::Idle
+        }
     }
 
     pub(super) fn begin_exchange(&mut self) {

@@ -26,7 +26,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, Kind};
-use crate::monitor::{Counters, Exchange, Figures, Record, Timings};
+use crate::monitor::{Closed, Counters, Exchange, Figures, Sockets, Timings};
 use crate::policy::units::{Period, Share, Timeout};
 use crate::route::{HostPort, Route};
 use crate::stage::Stage;
@@ -166,6 +166,8 @@ pub(crate) struct Connection {
     life: Life,
     /// What opening it took, until its first user has taken it.
     opening: Option<Box<Timings>>,
+    /// Why it closes, if nobody says otherwise.
+    closes_for: Closed,
     /// Its end tells the connection's task that nobody wants it any more.
     _wanted: oneshot::Sender<Infallible>,
 }
@@ -197,7 +199,7 @@ impl Pool {
         loop {
             let connection = match self.shared.take_idle(route) {
                 Some(connection) => connection,
-                None => wait::wait(&self.shared, snapshot, route).await.map_err(|(error, opening)| {
+                None => wait::wait(&self.shared, snapshot, route, exchange).await.map_err(|(error, opening)| {
                     exchange.record.update(|timings| opening.iter().for_each(|opening| timings.adopt(opening)));
                     error
                 })?,
@@ -205,6 +207,7 @@ impl Pool {
             let kept = connection.kept_by(snapshot);
             let mut lease = Lease { connection: Some(connection), shared: Arc::clone(&self.shared), reused: true };
             if !kept {
+                lease.closes_for(Closed::Swap);
                 continue;
             }
             let opening = lease.connection.as_mut().and_then(|connection| {
@@ -212,14 +215,17 @@ impl Pool {
                 connection.opening.take()
             });
             let ready = lease.sender()?.ready().await;
+            if !matches!(ready, Ok(true)) {
+                lease.closes_for(Closed::Peer);
+            }
             match (ready, opening) {
                 (Ok(true), None) => {
-                    self.shared.counters.add(|tally| &tally.reused);
-                    exchange.record.update(|timings| timings.reused = true);
+                    lease.connection.iter().for_each(|connection| exchange.rides_on(connection.slot, true));
                     return Ok(lease);
                 }
                 (Ok(true), Some(opening)) => {
                     lease.reused = false;
+                    lease.connection.iter().for_each(|connection| exchange.rides_on(connection.slot, false));
                     exchange.record.update(|timings| timings.adopt(&opening));
                     return Ok(lease);
                 }
@@ -240,6 +246,11 @@ impl Pool {
             inner.machine.set_limits(descriptors::limits(&snapshot.base.policy), actions);
             inner.snapshot = snapshot;
         });
+    }
+
+    /// The sockets and the waiters of each route, in parts.
+    pub(crate) fn sockets(&self) -> Vec<(Arc<Route>, Sockets)> {
+        self.shared.lock().machine.census()
     }
 
     /// Fills in what the pool holds now.
@@ -281,8 +292,11 @@ impl Shared {
 
     fn act(self: &Arc<Self>, actions: Actions) {
         let Actions { open, hand, close } = actions;
-        drop(close);
+        for (connection, why) in close {
+            self.closes(&connection, why);
+        }
         for (waiter, connection) in hand {
+            waiter.queue.has_room();
             if let Some(Ok(connection)) = waiter.give(Ok(connection)) {
                 // It went away at this very moment.
                 self.give_back(connection);
@@ -290,10 +304,21 @@ impl Shared {
         }
         for (route, slot, waiter) in open {
             self.counters.add(|tally| &tally.opened);
+            waiter.queue.has_room();
             let slot = Slot { shared: Arc::clone(self), route: Arc::clone(&route), id: slot, reset: Arc::default() };
             let runtime = waiter.runtime.clone();
             runtime.spawn(open_and_drive(Opening { shared: Arc::clone(self), route: Some(route) }, waiter, slot));
         }
+    }
+
+    /// Says why a connection closes.
+    fn closes(&self, connection: &Connection, why: Option<Closed>) {
+        let reason = match why {
+            Some(Closed::Idle) => connection.life.why(Instant::now()),
+            Some(why) => why,
+            None => connection.closes_for,
+        };
+        self.counters.closed(connection.slot, &connection.route, reason);
     }
 
     fn take_idle(self: &Arc<Self>, route: &Arc<Route>) -> Option<Box<Connection>> {
@@ -302,9 +327,17 @@ impl Shared {
 
     fn give_back(self: &Arc<Self>, mut connection: Box<Connection>) {
         let Connection { route, slot, life, .. } = &*connection;
-        let (route, slot, expires) = (Arc::clone(route), *slot, life.expires(Instant::now()));
+        let now = Instant::now();
+        let (route, slot, expires) = (Arc::clone(route), *slot, life.expires(now));
         self.change(|inner, actions| match expires.filter(|_| !inner.ended && connection.kept_by(&inner.snapshot)) {
-            None => inner.machine.discard(slot, connection, actions),
+            None => {
+                connection.closes_for = match (inner.ended, expires) {
+                    (true, _) => Closed::Ended,
+                    (false, None) => connection.life.why(now),
+                    (false, Some(_)) => Closed::Swap,
+                };
+                inner.machine.discard(slot, connection, actions);
+            }
             Some(expires) => {
                 connection.generation = inner.snapshot.generation;
                 inner.machine.give_back(&route, slot, connection, expires, actions);
@@ -374,12 +407,7 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
     shared.start_reaper(&waiter.runtime);
     let route = slot.route.clone();
     let reset = Arc::clone(&slot.reset);
-    let exchange = Exchange {
-        arrived: Instant::now(),
-        total: None,
-        record: Record::new(),
-        counters: Arc::clone(&shared.counters),
-    };
+    let exchange = Exchange::opening(waiter.number, slot.id(), &route, &shared.counters);
     let mut alive = shared.alive.clone();
     drop(shared);
     let opened = tokio::select! {
@@ -390,14 +418,27 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
     let driver = match opened {
         Ok(crate::Opened { slot, peer, sender, driver }) => {
             let life = Life::new(&waiter.snapshot.scope(route.origin()).policy.pool);
+            exchange.opened();
             let opening_took = exchange.record.timings().map(Box::new);
             let generation = waiter.snapshot.generation;
-            let connection =
-                Connection { route, slot, peer, generation, sender, life, opening: opening_took, _wanted: wanted };
+            let connection = Connection {
+                route,
+                slot,
+                peer,
+                generation,
+                sender,
+                life,
+                opening: opening_took,
+                closes_for: Closed::Dropped,
+                _wanted: wanted,
+            };
             opening.succeeded(Box::new(connection));
             driver
         }
-        Err(error) => return opening.failed(error, exchange.record.timings().map(Box::new)),
+        Err(error) => {
+            exchange.could_not_open(&error);
+            return opening.failed(error, exchange.record.timings().map(Box::new));
+        }
     };
     let cleanup = waiter.snapshot.base.policy.pool.cleanup_closed;
     drop((opening, waiter, exchange, alive));

@@ -18,6 +18,7 @@ use std::hash::Hash;
 use books::Books;
 use tokio::time::Instant;
 
+use crate::monitor::{Closed, Eviction, Sockets};
 use crate::route::HostPort;
 
 /// What a route is to the pool: its identity, and the groups that its sockets are counted in.
@@ -36,6 +37,12 @@ pub(crate) trait Group: Clone + Debug + Eq + Hash {
 /// The number of an open socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SlotId(u64);
+
+impl SlotId {
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// The number of a waiter: its place in the queue of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,8 +66,8 @@ pub(crate) struct Actions<R, C, W> {
     pub(crate) open: Vec<(R, SlotId, W)>,
     /// Give a connection to a waiter.
     pub(crate) hand: Vec<(W, C)>,
-    /// Close a connection.
-    pub(crate) close: Vec<C>,
+    /// Close a connection; why, where that is not for who gave it up to say.
+    pub(crate) close: Vec<(C, Option<Closed>)>,
 }
 
 impl<R, C, W> Default for Actions<R, C, W> {
@@ -161,7 +168,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
                 break;
             }
             self.books.mark_closing(idle.slot);
-            actions.close.push(idle.connection);
+            actions.close.push((idle.connection, Some(Closed::Idle)));
         }
         // The lane stays while its connection is out: it comes back soon, and a map entry costs more than its place.
         found
@@ -240,16 +247,16 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
     ) {
         // Its socket may have closed before the answer was read to its end: an answer without a length ends so.
         if !self.books.holds(slot) {
-            actions.close.push(connection);
+            actions.close.push((connection, Some(Closed::Peer)));
             return self.pump(actions);
         }
         if self.lowered && self.exceeds(route) {
-            return self.discard(slot, connection, actions);
+            return self.let_go(slot, connection, Some(Closed::Yielded), actions);
         }
         if self.waiting > 0 {
             let first = self.lanes.get(route).and_then(|lane| lane.waiters.keys().next().copied());
             if self.overtaken(route, first) {
-                return self.discard(slot, connection, actions);
+                return self.let_go(slot, connection, Some(Closed::Yielded), actions);
             }
             if let Some((_, waiter)) = self.lane(route).waiters.pop_first() {
                 self.waiting -= 1;
@@ -265,8 +272,12 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
 
     /// A connection is not to be used again; its socket closes soon.
     pub(crate) fn discard(&mut self, slot: SlotId, connection: C, actions: &mut Actions<R, C, W>) {
+        self.let_go(slot, connection, None, actions);
+    }
+
+    fn let_go(&mut self, slot: SlotId, connection: C, why: Option<Closed>, actions: &mut Actions<R, C, W>) {
         self.books.mark_closing(slot);
-        actions.close.push(connection);
+        actions.close.push((connection, why));
     }
 
     /// A socket has closed: its room goes to who waits for it.
@@ -276,7 +287,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         if let Some(lane) = self.lanes.get_mut(&route)
             && let Some(index) = lane.idle.iter().position(|idle| idle.slot == slot)
         {
-            actions.close.extend(lane.idle.remove(index).map(|idle| idle.connection));
+            actions.close.extend(lane.idle.remove(index).map(|idle| (idle.connection, Some(Closed::Peer))));
             self.idle -= 1;
         }
         self.tidy(&route);
@@ -297,7 +308,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
             for gone in old {
                 *idle -= 1;
                 books.mark_closing(gone.slot);
-                actions.close.push(gone.connection);
+                actions.close.push((gone.connection, Some(Closed::Idle)));
             }
             next = kept.iter().map(|idle| idle.expires).chain(next).min();
             lane.idle = kept;
@@ -306,9 +317,18 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         next
     }
 
+    /// What there is of each route, in parts that are for the caller to add up.
+    pub(crate) fn census(&self) -> Vec<(R, Sockets)> {
+        let one = |closing| Sockets { open: 1, closing: usize::from(closing), ..Sockets::default() };
+        let sockets = self.books.sockets().map(|(route, closing)| (route.clone(), one(closing)));
+        let of =
+            |lane: &Lane<C, W>| Sockets { idle: lane.idle.len(), waiting: lane.waiters.len(), ..Sockets::default() };
+        sockets.chain(self.lanes.iter().map(|(route, lane)| (route.clone(), of(lane)))).collect()
+    }
+
     /// Closes everything idle.
     pub(crate) fn clear(&mut self, actions: &mut Actions<R, C, W>) {
-        while self.evict(None, actions) {}
+        while self.close_oldest(None, Closed::Ended, actions) {}
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -342,10 +362,10 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
             }
             for group in &full {
                 if all_promised(self, group) {
-                    self.evict(Some(group), actions);
+                    self.evict(Some(group), Eviction::Room, actions);
                 }
             }
-            if self.books.all().closing <= promised && !self.evict(None, actions) {
+            if self.books.all().closing <= promised && !self.evict(None, Eviction::Room, actions) {
                 return;
             }
             promised += 1;
@@ -398,8 +418,14 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
         earlier > on_its_way
     }
 
-    /// Closes the oldest idle connection, of one group or of all.
-    fn evict(&mut self, group: Option<&R::Group>, actions: &mut Actions<R, C, W>) -> bool {
+    /// Closes the oldest idle connection, of one group or of all, because it has to go.
+    fn evict(&mut self, group: Option<&R::Group>, why: Eviction, actions: &mut Actions<R, C, W>) -> bool {
+        let evicted = self.close_oldest(group, Closed::Evicted(why), actions);
+        self.evicted += u64::from(evicted);
+        evicted
+    }
+
+    fn close_oldest(&mut self, group: Option<&R::Group>, why: Closed, actions: &mut Actions<R, C, W>) -> bool {
         if self.idle == 0 {
             return false;
         }
@@ -413,8 +439,7 @@ impl<R: Route, C, W: Clone> State<R, C, W> {
             return false;
         };
         self.idle -= 1;
-        self.evicted += 1;
-        self.discard(idle.slot, idle.connection, actions);
+        self.let_go(idle.slot, idle.connection, Some(why), actions);
         self.tidy(&route);
         true
     }

@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use super::state::SlotId;
 use super::{Connection, Shared};
 use crate::error::{Error, Kind};
-use crate::route::{Origin, Route};
+use crate::monitor::{Closed, Exchange, Retry};
+use crate::route::Route;
 use crate::stage::Stage;
 use crate::wire;
 
@@ -98,8 +99,27 @@ impl Lease {
     }
 
     /// Where the connection leads; absent once it has been given back.
-    pub(crate) fn origin(&self) -> Option<&Origin> {
-        self.connection.as_ref().map(|connection| connection.route.origin())
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.connection.as_ref().map(|connection| &*connection.route)
+    }
+
+    /// Why the connection closes, if it is not given back.
+    pub(crate) fn closes_for(&mut self, reason: Closed) {
+        if let Some(connection) = &mut self.connection {
+            connection.closes_for = reason;
+        }
+    }
+
+    /// Books what an exchange on it came to, where that was no answer.
+    pub(crate) fn judge(&mut self, sent: &Result<wire::Sent, Error>, exchange: &Exchange) {
+        match sent {
+            Ok(wire::Sent::Answered(_)) => {}
+            Ok(wire::Sent::NotSent(_)) => {
+                self.closes_for(Closed::Peer);
+                exchange.repeats(Retry::Unsent, false);
+            }
+            Err(_) => self.closes_for(Closed::Error),
+        }
     }
 
     /// The server keeps idle connections for this long only.

@@ -61,7 +61,7 @@ impl Story {
     fn act(&mut self, actions: Actions<Key, SlotId, u32>) {
         self.opened.extend(actions.open);
         self.handed.extend(actions.hand);
-        self.closing.extend(actions.close);
+        self.closing.extend(actions.close.into_iter().map(|(slot, _why)| slot));
     }
 
     fn step<T>(&mut self, change: impl FnOnce(&mut Machine, &mut Actions<Key, SlotId, u32>) -> T) -> T {
