@@ -20,6 +20,8 @@ mod wire;
 #[cfg(test)]
 mod body;
 #[cfg(test)]
+mod monitor;
+#[cfg(test)]
 mod origin;
 #[cfg(test)]
 mod retry;

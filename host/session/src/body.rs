@@ -4,6 +4,7 @@
 //! (`body.max_response`) and the exchange's deadline; its end gives the connection back, and anything else closes it. A
 //! body that stops before its end is an error, never an end.
 
+mod buffered;
 mod silence;
 
 use std::fmt;
@@ -21,15 +22,17 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use tokio::time::{Instant, Sleep};
+use tracing::Span;
 
 use crate::error::{BoxError, Error, Kind};
-use crate::monitor::Exchange;
+use crate::monitor::{Closed, Exchange, Signal};
 use crate::policy::Policy;
 use crate::policy::units::{Size, Timeout};
 use crate::pool::Lease;
-use crate::route::{Origin, Route};
+use crate::route::Route;
 use crate::stage::{Deadline, Stage};
-use crate::wire;
+use crate::{stage, wire};
+use buffered::Watch;
 use silence::Comments;
 
 /// The body of a request: nothing, bytes, or a stream of them.
@@ -147,6 +150,8 @@ struct Open {
     carrier: Carrier,
     /// Whether the carrier is a connection that can carry another exchange.
     reusable: bool,
+    /// Why it cannot.
+    closes_for: Closed,
     exchange: Exchange,
     began: Instant,
     idle: Option<Duration>,
@@ -154,6 +159,9 @@ struct Open {
     max: u64,
     received: u64,
     comments: Option<Comments>,
+    /// Present while a stream of events may turn out to have been held back.
+    watch: Option<Watch>,
+    span: Span,
     /// When the reader began to wait for what has not come yet.
     silent_since: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -176,7 +184,7 @@ impl ResponseBody {
         let Settings { timeout, max_request: _, max_response } = &policy.body;
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if let Some(length) = length.filter(|length| *length > max_response.0) {
-            return Err(too_large(length, max_response.0).after_sending());
+            return Err(exchange.failed(too_large(length, max_response.0).after_sending()));
         }
         let (events, stream) = stream_kind(headers);
         if stream {
@@ -194,15 +202,18 @@ impl ResponseBody {
         let open = Open {
             carrier,
             reusable: persistence.reusable && !policy.pool.force_close,
-            exchange,
+            closes_for: if persistence.reusable { Closed::Policy } else { Closed::Peer },
             began: Instant::now(),
             idle,
             idle_name,
             max: max_response.0,
             received: 0,
             comments: events.then(Comments::default),
+            watch: events.then(|| Watch::new(exchange.waited(), headers)),
+            span: Stage::Body.span(&exchange),
             silent_since: None,
             alarm: None,
+            exchange,
         };
         let ended = inner.is_end_stream();
         let mut body = Self { inner: Some(inner), open: Some(Box::new(open)) };
@@ -213,27 +224,35 @@ impl ResponseBody {
     }
 
     fn end(&mut self) {
-        if let Some(open) = self.open.take() {
-            open.exchange.passed(Stage::Body, open.began, false);
-            if let (Carrier::Connection(lease), true) = (open.carrier, open.reusable) {
-                lease.finish();
-            }
+        let Some(mut open) = self.open.take() else { return };
+        open.exchange.passed(Stage::Body, open.began, false);
+        if let Some(watch) = &open.watch
+            && let Some(held) = watch.ended()
+        {
+            watch.tell(held, &open.exchange, open.carrier.route());
+        }
+        open.ends(true);
+        open.closes_for(open.closes_for);
+        if let (Carrier::Connection(lease), true) = (open.carrier, open.reusable) {
+            lease.finish();
         }
     }
 
     fn fail(&mut self, error: Error) -> Error {
         let inner = self.inner.take();
-        let Some(open) = self.open.take() else { return error };
+        let Some(mut open) = self.open.take() else { return error };
         open.exchange.passed(Stage::Body, open.began, true);
+        open.closes_for(Closed::Error);
+        open.finish();
         let elapsed = open.exchange.arrived.elapsed();
         let error = match &open.carrier {
             Carrier::Connection(lease) => lease.explain(error),
             Carrier::Transport(_) => error,
         };
-        let error = match open.carrier.origin() {
-            Some(origin) => error.after_sending().at(origin, elapsed),
+        let error = open.exchange.failed(match open.carrier.route() {
+            Some(route) => error.after_sending().at(route.origin(), elapsed),
             None => error.after_sending(),
-        };
+        });
         if let (Carrier::Connection(lease), Some(Raw::Wire(inner))) = (open.carrier, inner) {
             lease.abandon(inner, false);
         }
@@ -308,10 +327,10 @@ impl Raw {
 
 impl Carrier {
     /// Where the answer comes from; absent once its connection has been given back.
-    fn origin(&self) -> Option<&Origin> {
+    fn route(&self) -> Option<&Route> {
         match self {
-            Self::Connection(lease) => lease.origin(),
-            Self::Transport(route) => Some(route.origin()),
+            Self::Connection(lease) => lease.route(),
+            Self::Transport(route) => Some(route),
         }
     }
 }
@@ -320,9 +339,19 @@ impl Open {
     /// Books a frame that has come.
     fn take(&mut self, frame: &Frame<Bytes>) -> Result<(), Error> {
         let Some(data) = frame.data_ref() else { return Ok(()) };
+        let first = self.received == 0;
         self.received += data.len() as u64;
         let received = self.received;
-        self.exchange.record.update(|timings| timings.received = received);
+        self.exchange.record.update(|timings| {
+            timings.received = received;
+            if first {
+                timings.first_byte = Some(timings.arrived.elapsed());
+            }
+        });
+        self.exchange.tell(Signal::BodyChunk { bytes: data.len() as u64 });
+        if self.watch.as_mut().is_some_and(|watch| !watch.takes(data)) {
+            self.watch = None;
+        }
         if received > self.max {
             return Err(too_large(received, self.max));
         }
@@ -335,6 +364,7 @@ impl Open {
     /// Waits for the first of the deadlines while nothing comes; ready with what passed.
     fn poll_alarm(&mut self, context: &mut Context<'_>) -> Poll<Error> {
         let since = *self.silent_since.get_or_insert_with(Instant::now);
+        self.watch.iter_mut().for_each(Watch::waits);
         let idle = Deadline::after(since, self.idle, self.idle_name, Kind::ReadTimeout);
         let Some(first) = Deadline::earliest(idle, self.exchange.total) else { return Poll::Pending };
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(first.at)));
@@ -342,6 +372,24 @@ impl Open {
             alarm.as_mut().reset(first.at);
         }
         alarm.as_mut().poll(context).map(|()| first.error(Stage::Body))
+    }
+
+    /// Tells that the body is over: read to its end, or let go of.
+    fn ends(&self, whole: bool) {
+        self.exchange.body_ended(self.received, whole);
+        self.finish();
+    }
+
+    fn finish(&self) {
+        self.span.record("bytes", self.received);
+        stage::finish(&self.span, self.began, self.exchange.is_reused());
+    }
+
+    /// Says why the connection closes, if it is not given back.
+    fn closes_for(&mut self, reason: Closed) {
+        if let Carrier::Connection(lease) = &mut self.carrier {
+            lease.closes_for(reason);
+        }
     }
 
     fn late(&self) -> Error {
@@ -354,6 +402,7 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         open.exchange.passed(Stage::Body, open.began, false);
+        open.ends(false);
         if let (Carrier::Connection(lease), Some(Raw::Wire(inner))) = (open.carrier, self.inner.take()) {
             lease.abandon(inner, open.reusable);
         }

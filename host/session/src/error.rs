@@ -67,6 +67,39 @@ pub enum Kind {
     RequestBody,
 }
 
+impl Kind {
+    /// The kind's word, as metrics and signals say it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::RequestInvalid => "request_invalid",
+            Self::Denied => "denied",
+            Self::AddressDenied(_) => "address_denied",
+            Self::CredentialDenied => "credential_denied",
+            Self::SecretMissing => "secret_missing",
+            Self::ConnectionLimit => "connection_limit",
+            Self::Draining => "draining",
+            Self::DnsTimeout => "dns_timeout",
+            Self::DnsFailed => "dns_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ConnectionRefused => "connection_refused",
+            Self::Unavailable => "unavailable",
+            Self::Certificate => "certificate",
+            Self::TlsAlert(_) => "tls_alert",
+            Self::TlsProtocol => "tls_protocol",
+            Self::ReadTimeout => "read_timeout",
+            Self::TotalTimeout => "total_timeout",
+            Self::Terminated => "terminated",
+            Self::Protocol => "protocol",
+            Self::Incomplete => "incomplete",
+            Self::RequestTooLarge(_) => "request_too_large",
+            Self::ResponseTooLarge(_) => "response_too_large",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::RequestBody => "request_body",
+        }
+    }
+}
+
 /// A failed exchange.
 pub struct Error(Box<Inner>);
 

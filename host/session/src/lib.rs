@@ -40,7 +40,7 @@ use futures::FutureExt as _;
 pub use body::{RequestBody, ResponseBody};
 pub use drain::Drained;
 pub use error::{BoxError, Error, Kind};
-pub use monitor::{Figures, Record, Share, Span, Timings, Via};
+pub use monitor::{Figures, Handshake, Lookup, Metrics, Monitor, Record, Share, Signal, Span, Timings, Via};
 pub use policy::Policy;
 pub use pool::Domain;
 pub use route::{Origin, Scheme};
@@ -49,7 +49,7 @@ pub use stage::Stage;
 use body::{Carrier, Raw};
 use dns::Addresses;
 use lent::Lower;
-use monitor::{Counters, Exchange};
+use monitor::{About, Counters, Exchange};
 use policy::units::Period;
 use pool::{Pool, Slot, SlotId};
 use retry::{Attempts, Next};
@@ -164,8 +164,11 @@ impl Inner {
 
     /// Every exchange from now on is under this policy.
     fn obey(&self, snapshot: Arc<Snapshot>) {
+        let generation = snapshot.generation;
+        self.counters.listeners.obey(snapshot.base.policy.monitor.signals);
         self.snapshot.store(Arc::clone(&snapshot));
         self.pool.swap(snapshot);
+        self.counters.tell(About::default(), Signal::Swapped { generation });
     }
 }
 
@@ -187,6 +190,7 @@ impl Session {
     ) -> Result<Self, policy::Error> {
         let counters = Arc::new(Counters::default());
         let snapshot = Arc::new(Snapshot::build(policy, environment, destinations, &counters, lower, None)?);
+        counters.listeners.obey(snapshot.base.policy.monitor.signals);
         let pool = Pool::new(Arc::clone(&snapshot), Arc::clone(&counters));
         Ok(Self {
             inner: Arc::new(Inner { snapshot: ArcSwap::new(snapshot), swapping: Mutex::default(), pool, counters }),
@@ -244,15 +248,16 @@ impl Session {
         let mut exchange = Exchange::begin(call.record, counters);
         let (mut head, body) = request.into_parts();
 
-        let origin = Stage::Egress.decide(&exchange, || route::destination(&head.uri))?;
+        let origin = Stage::Egress.decide(&exchange, || route::destination(&head.uri));
+        let origin = origin.map_err(|error| exchange.failed(error))?;
         let policy = &snapshot.scope(&origin).policy;
         exchange.end_after(policy.total);
         exchange.record.update(|timings| timings.origin = Some(origin.to_string()));
         let admitted = Stage::Egress.decide(&exchange, || snapshot.egress.admit(&origin, &head.method));
         let route = admitted.and_then(|trust| snapshot.route(&origin, trust, call.domain));
-        let route = Arc::new(route.map_err(|error| error.at(&origin, exchange.arrived.elapsed()))?);
+        let route = Arc::new(route.map_err(|error| exchange.failed_at(&origin, error))?);
+        exchange.heads_for(&route);
         let origin = route.origin();
-        exchange.record.update(|timings| timings.via = route.proxy().map(proxy::Proxy::via));
         let answer = async {
             let signing = attach(&snapshot, &route, &mut head, &exchange).await?;
 
@@ -267,6 +272,7 @@ impl Session {
                 let connect = connect_deadline(policy, call.timeouts);
                 if let Lower::Transport(transport) = &snapshot.lower {
                     let turn = Stage::Pool.run(&exchange, connect, pin!(transport.ready())).await?;
+                    exchange.sends(request.body().length());
                     let answered = Box::pin(turn.exchange(request, origin, first_byte));
                     let answer = Stage::Wire.run(&exchange, None, pin!(answered)).await;
                     let answer = answer.map_err(wire::out_of_time)?;
@@ -275,8 +281,10 @@ impl Session {
                 let mut lease =
                     Stage::Pool.run(&exchange, connect, pin!(pool.lease(&snapshot, &route, &exchange))).await?;
                 let kept = attempts.keep(&request, &lease);
+                exchange.sends(request.body().length());
                 let sent = wire::exchange(&mut lease, request, first_byte, kept.is_some());
                 let sent = Stage::Wire.run(&exchange, None, pin!(sent)).await;
+                lease.judge(&sent, &exchange);
                 let next = attempts.weigh(sent, kept, lease).await;
                 match next.map_err(|error| wire::out_of_time(proxy::forwarding(&route, error)))? {
                     Next::Answer(answer, lease) => {
@@ -287,16 +295,22 @@ impl Session {
                 }
             }
         };
-        let (answer, carrier) = answer.await.map_err(|error: Error| error.at(origin, exchange.arrived.elapsed()))?;
+        let (answer, carrier) = answer.await.map_err(|error| exchange.failed_at(origin, error))?;
 
         let (mut head, body) = answer.into_parts();
-        exchange.record.update(|timings| timings.status = Some(head.status.as_u16()));
+        exchange.answered(head.status);
         let persistence = wire::receive(head.version, &mut head.headers);
         let arrived = exchange.arrived;
         let between_bytes = call.timeouts.between_bytes;
         let body = ResponseBody::new(&head.headers, body, carrier, persistence, exchange, policy, between_bytes)
             .map_err(|error| error.at(origin, arrived.elapsed()))?;
         Ok(http::Response::from_parts(head, body))
+    }
+
+    /// What all exchanges took together, and what the pool holds now, for Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(&self.inner.counters, self.figures(), self.inner.pool.sockets())
     }
 
     /// What all exchanges took together, and what the pool holds now.
@@ -343,8 +357,7 @@ pub(crate) struct Opened {
 /// Opens a connection of a route: the lower half of the path, in a task of the pool.
 pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange, slot: Slot) -> Result<Opened, Error> {
     let Scope { policy, tls, .. } = snapshot.scope(route.origin());
-    let (origin, proxy) = (route.origin(), route.proxy());
-    exchange.record.update(|timings| timings.via = proxy.map(proxy::Proxy::via));
+    let origin = route.origin();
 
     let stream = match &snapshot.lower {
         Lower::Connector(connector) => {
@@ -359,7 +372,9 @@ pub(crate) async fn open(snapshot: &Snapshot, route: &Route, exchange: &Exchange
         Scheme::Https => {
             let deadline = within(policy.tls.timeout, "tls.timeout", Kind::ConnectTimeout);
             let shaken = pin!(tls.connect(origin.host(), route, stream));
-            Io::Tls(Box::new(Stage::Tls.run(exchange, deadline, shaken).await?))
+            let stream = Box::new(Stage::Tls.run(exchange, deadline, shaken).await?);
+            exchange.shook_hands(tls::handshake(stream.get_ref().1));
+            Io::Tls(stream)
         }
     };
     let (slot, peer) = (io.slot(), io.peer());
@@ -375,7 +390,7 @@ async fn reach(snapshot: &Snapshot, route: &Route, exchange: &Exchange, slot: Sl
 
     let resolve = async |host| {
         let deadline = within(policy.dns.timeout, "dns.timeout", Kind::DnsTimeout);
-        let addresses = Stage::Dns.run(exchange, deadline, pin!(resolver.resolve(&policy.dns, host))).await;
+        let addresses = Stage::Dns.run(exchange, deadline, pin!(resolver.answer(&policy.dns, host, exchange))).await;
         addresses.or_else(|error| resolver.stale(&policy.dns, host, exchange, error))
     };
     // The origin's addresses, unless a proxy finds them for us.

@@ -23,7 +23,7 @@ use tower::util::rng::HasherRng;
 
 use crate::body;
 use crate::error::Error;
-use crate::monitor::Exchange;
+use crate::monitor::{Exchange, Retry};
 use crate::policy::units::{Share, Size};
 use crate::policy::{self, Policy};
 use crate::pool::Lease;
@@ -189,8 +189,6 @@ pub(crate) struct Attempts<'a> {
     policy: &'a Policy,
     budget: Option<&'a Budget>,
     exchange: &'a Exchange,
-    /// How often the request has been sent again.
-    repeats: u32,
     /// How often because of a status.
     refused: u32,
     /// How often because a server had not looked at it.
@@ -204,13 +202,11 @@ impl<'a> Attempts<'a> {
         if let Some(Budget(budget)) = budget {
             budget.deposit();
         }
-        Self { policy, budget, exchange, repeats: 0, refused: 0, unseen: 0, backoff: None }
+        Self { policy, budget, exchange, refused: 0, unseen: 0, backoff: None }
     }
 
     /// A copy of a request that is about to be sent, where it could be sent again: it costs a few allocations.
     pub(crate) fn keep(&self, request: &Outgoing, lease: &Lease) -> Option<Outgoing> {
-        let attempt = self.repeats + 1;
-        self.exchange.record.update(|timings| timings.attempts = attempt);
         let Settings { stale, status: _, max, budget: _, max_body } = &self.policy.retry;
         let stale = (lease.reused && *stale != Stale::Off) || lease.is_shared();
         let wanted = stale || (self.budget.is_some() && self.refused < *max);
@@ -240,8 +236,9 @@ impl<'a> Attempts<'a> {
         match (sent.map_err(|error| lease.explain(error))?, kept) {
             (Sent::Answered(answer), Some(kept)) if self.is_refusal(answer.status()) => {
                 let Some(wait) = self.wait(&answer) else { return Ok(Next::Answer(answer, lease)) };
-                let (status, attempt) = (answer.status().as_u16(), self.repeat());
-                let origin = lease.origin().map(tracing::field::display);
+                let status = answer.status().as_u16();
+                let attempt = self.repeat(Retry::Status(status), false);
+                let origin = lease.route().map(|route| tracing::field::display(route.origin()));
                 tracing::debug!(origin, status, attempt, ?wait, "the request is sent again: the status says so");
                 body::forgo(answer, lease, self.policy);
                 let waited = async {
@@ -256,15 +253,16 @@ impl<'a> Attempts<'a> {
                 Ok(Next::Again(request))
             }
             (Sent::Stale(ending, _), Some(kept)) if self.may_repeat(ending, &kept) => {
-                let (attested, attempt) = (ending == Ending::Attested, self.repeat());
-                let origin = lease.origin().map(tracing::field::display);
+                let attested = ending == Ending::Attested;
+                let attempt = self.repeat(Retry::Stale, attested);
+                let origin = lease.route().map(|route| tracing::field::display(route.origin()));
                 tracing::debug!(origin, attested, attempt, "the request is sent again: its connection had ended");
                 Ok(Next::Again(kept))
             }
             (Sent::Unseen(_), Some(kept)) if self.unseen < UNSEEN => {
                 self.unseen += 1;
-                let attempt = self.repeat();
-                let origin = lease.origin().map(tracing::field::display);
+                let attempt = self.repeat(Retry::Unseen, false);
+                let origin = lease.route().map(|route| tracing::field::display(route.origin()));
                 tracing::debug!(origin, attempt, "the request is sent again: the server had not looked at it");
                 Ok(Next::Again(kept))
             }
@@ -302,10 +300,9 @@ impl<'a> Attempts<'a> {
     }
 
     /// Counts a repeat; the number of the attempt that follows.
-    fn repeat(&mut self) -> u32 {
-        self.repeats += 1;
-        self.exchange.counters.add(|tally| &tally.retried);
-        self.repeats + 1
+    fn repeat(&mut self, kind: Retry, attested: bool) -> u32 {
+        self.exchange.repeats(kind, attested);
+        self.exchange.attempt() + 1
     }
 }
 

@@ -315,7 +315,7 @@ impl Shape {
             // What follows when an exchange has failed.
             retry: retry::Settings { stale: _, status: _, max: _, budget: _, max_body: _ },
             // What a guest may say, and what is told.
-            monitor: monitor::Settings { redact: _ },
+            monitor: monitor::Settings { signals: _, redact: _ },
             drain: drain::Settings { grace: _, queued: _ },
             // Each origin's own has been chosen before.
             origins: _,

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use crate::error::{Error, Kind};
@@ -79,12 +80,14 @@ impl Stage {
         work: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
         let start = Instant::now();
-        let work = work.instrument(self.span());
+        let span = self.span(exchange);
+        let work = work.instrument(span.clone());
         let result = match Deadline::earliest(deadline, exchange.total) {
             Some(deadline) => timeout_at(deadline.at, work).await.unwrap_or_else(|_| Err(deadline.error(self))),
             None => work.await,
         };
         exchange.passed(self, start, result.is_err());
+        finish(&span, start, exchange.is_reused());
         result
     }
 
@@ -92,7 +95,7 @@ impl Stage {
     /// record is kept.
     pub(crate) fn decide<T>(self, exchange: &Exchange, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let start = exchange.record.is_kept().then(Instant::now);
-        let result = self.span().in_scope(work);
+        let result = self.span(exchange).in_scope(work);
         match start {
             Some(start) => exchange.passed(self, start, result.is_err()),
             None => exchange.counters.ran(self, Duration::ZERO, result.is_err()),
@@ -100,18 +103,39 @@ impl Stage {
         result
     }
 
-    fn span(self) -> Span {
-        match self {
-            Self::Egress => tracing::debug_span!("egress"),
-            Self::Credentials => tracing::debug_span!("credentials"),
-            Self::Pool => tracing::debug_span!("pool"),
-            Self::Dns => tracing::debug_span!("dns"),
-            Self::Tcp => tracing::debug_span!("tcp"),
-            Self::Proxy => tracing::debug_span!("proxy"),
-            Self::Tls => tracing::debug_span!("tls"),
-            Self::Wire => tracing::debug_span!("wire"),
-            Self::Body => tracing::debug_span!("body"),
+    /// The stage's span. Its fields are made only where somebody wants them; what shows at its end is empty until then.
+    pub(crate) fn span(self, exchange: &Exchange) -> Span {
+        macro_rules! span {
+            ($word:literal) => {
+                tracing::debug_span!(
+                    $word,
+                    origin = exchange.origin().map(tracing::field::display),
+                    attempt = exchange.attempt(),
+                    reused = Empty,
+                    bytes = Empty,
+                    elapsed = Empty
+                )
+            };
         }
+        match self {
+            Self::Egress => span!("egress"),
+            Self::Credentials => span!("credentials"),
+            Self::Pool => span!("pool"),
+            Self::Dns => span!("dns"),
+            Self::Tcp => span!("tcp"),
+            Self::Proxy => span!("proxy"),
+            Self::Tls => span!("tls"),
+            Self::Wire => span!("wire"),
+            Self::Body => span!("body"),
+        }
+    }
+}
+
+/// Fills in what a span could not say at its beginning.
+pub(crate) fn finish(span: &Span, start: Instant, reused: bool) {
+    if !span.is_disabled() {
+        span.record("reused", reused);
+        span.record("elapsed", tracing::field::debug(start.elapsed()));
     }
 }
 

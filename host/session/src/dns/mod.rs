@@ -12,6 +12,7 @@ mod answer;
 mod failover;
 mod question;
 mod failure;
+mod told;
 
 use std::collections::HashMap;
 use std::io;

@@ -79,6 +79,11 @@ impl Names {
         }
     }
 
+    /// True if [`Names::find`] needs nobody to be asked: an answer, or a failure, is young enough.
+    pub(super) fn knows(&self, settings: &Settings, host: &str) -> bool {
+        lock(&self.0).known(settings, host).is_some()
+    }
+
     /// The last answer, if it expired no longer than `dns.stale_if_error` ago.
     pub(super) fn stale(&self, settings: &Settings, host: &str) -> Option<Addresses> {
         let mut inner = lock(&self.0);

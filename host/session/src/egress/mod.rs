@@ -119,6 +119,11 @@ pub struct Egress {
     refusals: Refusals,
 }
 
+/// The keys whose rules a refusal can be about.
+const ALLOW: &str = "egress.allow";
+const ADDRESSES: &str = "egress.addresses";
+const METHODS: &str = "egress.methods";
+
 impl Egress {
     /// The stage under `settings`, with the destinations that need no entry of their own.
     ///
@@ -157,28 +162,28 @@ impl Egress {
     /// Denied, if no rule names the destination or the method; address denied, if the host is itself an address that it
     /// may not be, or an address in an unusual spelling.
     pub fn admit(&self, origin: &Origin, method: &Method) -> Result<Trust, Error> {
-        self.admit_method(method)?;
+        self.admit_method(origin, method)?;
         let literal = match address::read(origin.host()) {
             Host::Name => None,
             Host::Address(address) => Some(address),
-            Host::Unusual(address) => return Err(self.refusals.hold(unusual(origin, address))),
+            Host::Unusual(address) => return Err(self.refusals.hold(origin, ADDRESSES, unusual(origin, address))),
             Host::Neither => {
                 let message = format!("`{}` is neither a host name nor an address", origin.host());
-                return Err(self.refusals.hold(Error::new(Stage::Egress, Kind::Denied, message)));
+                return Err(self.refusals.hold(origin, ALLOW, Error::new(Stage::Egress, Kind::Denied, message)));
             }
         };
         match (self.trust(origin), literal) {
             (Some(trust), None) => Ok(trust),
             (Some(trust), Some(address)) => self.admit_address(origin, trust, address).map(|()| trust),
             (None, Some(address)) => match address::judge(address).1 {
-                Class::Public => self.refusals.refuse(self.denied(origin)).map(|()| Trust::Public),
-                Class::Never(_) => Err(self.refusals.hold(address_denied(origin, address, ""))),
+                Class::Public => self.refusals.refuse(origin, ALLOW, self.denied(origin)).map(|()| Trust::Public),
+                Class::Never(_) => Err(self.refusals.hold(origin, ADDRESSES, address_denied(origin, address, ""))),
                 Class::Loopback | Class::Private | Class::Shared => {
                     let error = address_denied(origin, address, &self.allow(origin));
-                    self.refusals.refuse(error).map(|()| Trust::Public)
+                    self.refusals.refuse(origin, ADDRESSES, error).map(|()| Trust::Public)
                 }
             },
-            (None, None) => self.refusals.refuse(self.denied(origin)).map(|()| Trust::Public),
+            (None, None) => self.refusals.refuse(origin, ALLOW, self.denied(origin)).map(|()| Trust::Public),
         }
     }
 
@@ -188,13 +193,14 @@ impl Egress {
     /// Address denied, if `trust` does not reach as far as the address.
     pub fn admit_address(&self, origin: &Origin, trust: Trust, address: IpAddr) -> Result<(), Error> {
         if matches!(address::judge(address).1, Class::Never(_)) {
-            return Err(self.refusals.hold(address_denied(origin, address, "")));
+            return Err(self.refusals.hold(origin, ADDRESSES, address_denied(origin, address, "")));
         }
         if self.reaches(trust, address) {
             return Ok(());
         }
         let host = origin.host();
-        self.refusals.refuse(address_denied(origin, address, &format!("egress.private = [..., \"{host}\"]")))
+        let error = address_denied(origin, address, &format!("egress.private = [..., \"{host}\"]"));
+        self.refusals.refuse(origin, ADDRESSES, error)
     }
 
     /// True if a destination of this trust may have the address.
@@ -209,17 +215,18 @@ impl Egress {
         trust >= reach || self.private.iter().any(|private| private.has_address(effective))
     }
 
-    fn admit_method(&self, method: &Method) -> Result<(), Error> {
+    fn admit_method(&self, origin: &Origin, method: &Method) -> Result<(), Error> {
         if *method == Method::CONNECT || *method == Method::TRACE {
             let message = format!("the method {method} is never sent");
-            return Err(self.refusals.hold(Error::new(Stage::Egress, Kind::RequestInvalid, message)));
+            return Err(self.refusals.hold(origin, METHODS, Error::new(Stage::Egress, Kind::RequestInvalid, message)));
         }
         if self.methods.iter().any(|allowed| allowed.0 == *method) {
             return Ok(());
         }
         let allowed = self.methods.iter().map(|verb| format!("\"{verb}\", ")).collect::<String>();
         let error = Error::new(Stage::Egress, Kind::Denied, format!("no rule allows the method {method}"));
-        self.refusals.refuse(error.with_hint(format!("egress.methods = [{allowed}\"{method}\"]")))
+        let error = error.with_hint(format!("egress.methods = [{allowed}\"{method}\"]"));
+        self.refusals.refuse(origin, METHODS, error)
     }
 
     /// The trust of a destination that a rule names; absent if none does.

@@ -9,6 +9,7 @@ use lru::LruCache;
 use super::Mode;
 use crate::error::Error;
 use crate::monitor::Counters;
+use crate::route::Origin;
 
 /// What `egress.mode = "count"` means, as a warning at load.
 pub(crate) const COUNTED: &str = "`egress.mode = \"count\"`: what no rule allows leaves all the same, and is counted; \
@@ -29,9 +30,9 @@ impl Refusals {
         Self { mode, counters: Arc::clone(counters), told: Mutex::new(LruCache::new(TOLD)) }
     }
 
-    /// A refusal that no policy could lift: it holds in every mode.
-    pub(super) fn hold(&self, error: Error) -> Error {
-        self.counters.add(|tally| &tally.denied);
+    /// A refusal that no policy could lift: it holds in every mode. `rule` is the key that it is about.
+    pub(super) fn hold(&self, origin: &Origin, rule: &'static str, error: Error) -> Error {
+        self.counters.denied(origin, rule, true);
         error
     }
 
@@ -39,8 +40,8 @@ impl Refusals {
     ///
     /// # Errors
     /// The refusal, where it holds.
-    pub(super) fn refuse(&self, error: Error) -> Result<(), Error> {
-        let error = self.hold(error);
+    pub(super) fn refuse(&self, origin: &Origin, rule: &'static str, error: Error) -> Result<(), Error> {
+        self.counters.denied(origin, rule, self.mode == Mode::Enforce);
         match self.mode {
             Mode::Enforce => Err(error),
             Mode::Count => {

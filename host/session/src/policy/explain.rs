@@ -56,7 +56,7 @@ pub(super) fn value(text: &str, root: &DeTable<'_>, error: &toml::de::Error, als
     });
     let message = error.message();
     let found = match message.strip_prefix("unknown field ") {
-        Some(rest) => unknown_key(root, &path, rest, also_known),
+        Some(rest) => unknown_key(&path, rest, also_known),
         None => bad_value(root, &path, message),
     };
     match error.span().filter(|_| located) {
@@ -88,7 +88,7 @@ fn dotted(path: &[String]) -> String {
     path.iter().map(|name| segment(name)).collect::<Vec<_>>().join(".")
 }
 
-fn unknown_key(root: &DeTable<'_>, path: &[String], rest: &str, also_known: &[&str]) -> Error {
+fn unknown_key(path: &[String], rest: &str, also_known: &[&str]) -> Error {
     let mut words = backticked(rest);
     let word = words.next().unwrap_or_default();
     // A key inside a value that was buffered before it was read has no place of its own: it is the value's.
@@ -97,18 +97,6 @@ fn unknown_key(root: &DeTable<'_>, path: &[String], rest: &str, also_known: &[&s
         path.push(word.to_owned());
     }
     let (parent, key) = (&path[..path.len() - 1], dotted(&path));
-    // A section of a later version is reported by the first key in it.
-    let within = match root.get(word).filter(|_| parent.is_empty()).and_then(|value| value.get_ref().as_table()) {
-        Some(section) => section.iter().next().map(|(name, _)| format!("{key}.{}", segment(name.get_ref()))),
-        None => None,
-    };
-    // What one origin's section may hold is named without it.
-    let inner = path.strip_prefix(&["origin".to_owned()]).and_then(<[_]>::split_first).map(|(_, inner)| dotted(inner));
-    for (key, known) in within.iter().chain([&key]).map(|key| (key, inner.as_ref().unwrap_or(key))) {
-        if keys::is_later(known) {
-            return Error::new(format!("`{key}` is not supported by this version yet")).blaming(key);
-        }
-    }
     let siblings = words.chain(also_known.iter().copied().filter(|_| parent.is_empty())).map(|name| {
         let mut path = parent.to_vec();
         path.push(name.to_owned());
@@ -129,9 +117,6 @@ fn bad_value(root: &DeTable<'_>, path: &[String], message: &str) -> Error {
     let message = match (message.split_once(", expected "), message.split_once(' ')) {
         (Some((found, expected)), _) if found.starts_with("unknown variant ") => {
             let word = backticked(found).next().unwrap_or_default();
-            if keys::is_later_word(&key, word) {
-                return Error::new(format!("`{key} = \"{word}\"` is not supported by this version yet")).blaming(key);
-            }
             let near = |known: &&str| strsim::normalized_damerau_levenshtein(known, word);
             let nearest = backticked(expected).max_by(|one, other| near(one).total_cmp(&near(other)));
             format!("unknown word `{}`; nearest: `{}`", word.escape_debug(), nearest.unwrap_or_default())

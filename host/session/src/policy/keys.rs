@@ -1,4 +1,4 @@
-//! Every key of this version with its meaning and value, and the words that only later versions know.
+//! Every key with its meaning and value.
 //!
 //! The one list that `policy init` prints and that messages about unknown keys look into. A test holds it against the
 //! fields of the `Settings` themselves, so neither can have a key that the other lacks.
@@ -372,6 +372,11 @@ pub(super) const KEYS: &[Key] = &[
         "The largest request body that is held until the first byte of the answer, so that it can be sent again. A larger one, or one that is streamed, is sent once.",
     ),
     key(
+        "monitor.signals",
+        Of(|p| quoted(p.monitor.signals.word())),
+        "Which signals (queued, dns, tcp, tls, reused, first byte, ...) are events of the log, at the level debug: off, errors (failures, refusals, repeats, held-back streams) or all.",
+    ),
+    key(
         "monitor.redact",
         Of(|p| list(&p.monitor.redact)),
         "Headers that carry keys: what a guest sets there itself, without a placeholder, is taken out, with a warning that names the header.",
@@ -388,36 +393,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
 ];
 
-/// Keys that the design has and this version does not.
-const LATER: &[&str] = &["monitor.signals"];
-
-/// Values that the design has and this version does not.
-const LATER_WORDS: &[(&str, &str)] = &[];
-
 /// The names of all keys.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|key| key.name)
-}
-
-/// True if a later version knows the key.
-pub(super) fn is_later(key: &str) -> bool {
-    LATER.iter().any(|later| same(later, key))
-}
-
-/// True if a later version knows the word as a value of the key.
-pub(super) fn is_later_word(key: &str, word: &str) -> bool {
-    LATER_WORDS.iter().any(|(later, value)| *value == word && same(later, key))
-}
-
-/// True if `key` is `pattern`, whose `*` stands for one name, quoted or not.
-fn same(pattern: &str, key: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == key,
-        Some((before, after)) => {
-            let name = key.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            name.is_some_and(|name| !name.is_empty() && (name.starts_with('"') || !name.contains('.')))
-        }
-    }
 }
 
 fn quoted(value: impl Display) -> String {
@@ -463,23 +441,5 @@ fn probes(keepalive: Keepalive) -> String {
         Keepalive::On(probes) => {
             format!("{{ idle = \"{}\", interval = \"{}\", count = {} }}", probes.idle, probes.interval, probes.count)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_is_one_name() {
-        assert!(same("credentials.*.soon", "credentials.openai.soon"));
-        assert!(same("credentials.*.soon", "credentials.\"a.b\".soon"));
-        assert!(!is_later("credentials.openai.env"));
-        assert!(!same("credentials.*.soon", "credentials..soon"));
-    }
-
-    #[test]
-    fn no_key_is_both_known_and_later() {
-        assert_eq!(names().find(|name| is_later(name)), None);
     }
 }

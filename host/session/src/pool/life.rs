@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Isolation, Settings};
+use crate::monitor::Closed;
 
 /// How long a connection is used and kept.
 #[derive(Clone, Debug)]
@@ -61,6 +62,19 @@ impl Life {
     /// True if it has lain idle for so long that the peer may have closed it unheard.
     pub(super) fn has_rested(&self) -> bool {
         self.used.elapsed() >= FRESH
+    }
+
+    /// Why it is used no more, once it has expired.
+    pub(super) fn why(&self, now: Instant) -> Closed {
+        if self.exchanges == Some(0) {
+            Closed::Requests
+        } else if self.ends.is_some_and(|ends| ends <= now) {
+            Closed::Lifetime
+        } else if self.idle.is_zero() {
+            Closed::Policy
+        } else {
+            Closed::Idle
+        }
     }
 
     pub(super) fn begin_exchange(&mut self) {

@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::drain::Phase;
 use crate::error::{Error, Kind};
-use crate::monitor::{Counters, Exchange, Figures, Record, Timings};
+use crate::monitor::{Closed, Counters, Exchange, Figures, Sockets, Timings};
 use crate::policy::units::{Period, Share, Timeout};
 use crate::route::{HostPort, Route};
 use crate::stage::Stage;
@@ -141,7 +141,7 @@ impl state::Route for Arc<Route> {
 
 impl state::Carry for Box<Connection> {
     fn share(&mut self) -> Option<Self> {
-        let Connection { route, slot, peer, generation, sender, life, opening, wanted } = &mut **self;
+        let Connection { route, slot, peer, generation, sender, life, opening, closes_for, wanted } = &mut **self;
         let sender = sender.share().filter(|_| life.may_begin(Instant::now()))?;
         life.begin_exchange();
         Some(Self::new(Connection {
@@ -152,12 +152,17 @@ impl state::Carry for Box<Connection> {
             sender,
             life: life.clone(),
             opening: opening.take(),
+            closes_for: *closes_for,
             wanted: Arc::clone(wanted),
         }))
     }
 
     fn expires(&self) -> Option<Instant> {
         self.life.expires(Instant::now())
+    }
+
+    fn why(&self) -> Closed {
+        self.life.why(Instant::now())
     }
 }
 
@@ -207,6 +212,8 @@ pub(crate) struct Connection {
     life: Life,
     /// What opening it took, until its first user has taken it.
     opening: Option<Box<Timings>>,
+    /// Why it closes, if nobody says otherwise.
+    closes_for: Closed,
     /// Its end tells the connection's task that nobody wants it any more.
     wanted: Arc<oneshot::Sender<Infallible>>,
 }
@@ -247,7 +254,7 @@ impl Pool {
             let was_idle = idle.is_some();
             let connection = match idle {
                 Some(connection) => connection,
-                None => wait::wait(&self.shared, snapshot, route).await.map_err(|(error, opening)| {
+                None => wait::wait(&self.shared, snapshot, route, exchange).await.map_err(|(error, opening)| {
                     exchange.record.update(|timings| opening.iter().for_each(|opening| timings.adopt(opening)));
                     error
                 })?,
@@ -255,7 +262,8 @@ impl Pool {
             let kept = connection.kept_by(snapshot);
             let mut lease = Lease { connection: Some(connection), shared: Arc::clone(&self.shared), reused: true };
             if !kept {
-                lease.retire();
+                lease.closes_for(Closed::Swap);
+                lease.retire(Closed::Swap);
                 continue;
             }
             let Some(connection) = &mut lease.connection else { continue };
@@ -263,20 +271,23 @@ impl Pool {
             let opening = connection.opening.take();
             let rested = connection.life.has_rested();
             let ready = connection.sender.ready(rested).await;
+            if !matches!(ready, Ok(true)) {
+                lease.closes_for(Closed::Peer);
+            }
             match (ready, opening) {
                 (Ok(true), None) => {
-                    self.shared.counters.add(|tally| &tally.reused);
-                    exchange.record.update(|timings| timings.reused = true);
+                    lease.connection.iter().for_each(|connection| exchange.rides_on(connection.slot, true));
                     return Ok(lease);
                 }
                 (Ok(true), Some(opening)) => {
                     lease.reused = false;
+                    lease.connection.iter().for_each(|connection| exchange.rides_on(connection.slot, false));
                     exchange.record.update(|timings| timings.adopt(&opening));
                     return Ok(lease);
                 }
                 // It closed while it was idle, or can be used no more; the next one, or a new one, will do.
-                (_, None) => lease.retire(),
-                (_, Some(_)) if was_idle => lease.retire(),
+                (_, None) => lease.retire(Closed::Peer),
+                (_, Some(_)) if was_idle => lease.retire(Closed::Peer),
                 (Ok(false), Some(_)) => {
                     return Err(Error::new(Stage::Wire, Kind::Terminated, "the peer closed the connection at once"));
                 }
@@ -299,6 +310,11 @@ impl Pool {
             inner.machine.set_limits(descriptors::limits(&snapshot.base.policy), actions);
             inner.snapshot = snapshot;
         });
+    }
+
+    /// The sockets and the waiters of each route, in parts.
+    pub(crate) fn sockets(&self) -> Vec<(Arc<Route>, Sockets)> {
+        self.shared.lock().machine.census()
     }
 
     /// Fills in what the pool holds now.
@@ -340,8 +356,11 @@ impl Shared {
 
     fn act(self: &Arc<Self>, actions: Actions) {
         let Actions { open, hand, close } = actions;
-        drop(close);
+        for (connection, why) in close {
+            self.closes(&connection, why);
+        }
         for (waiter, connection) in hand {
+            waiter.queue.has_room();
             if let Some(Ok(connection)) = waiter.give(Ok(connection)) {
                 // It went away at this very moment.
                 self.give_back(connection);
@@ -349,10 +368,21 @@ impl Shared {
         }
         for (route, slot, waiter) in open {
             self.counters.add(|tally| &tally.opened);
+            waiter.queue.has_room();
             let slot = Slot { shared: Arc::clone(self), route: Arc::clone(&route), id: slot, reset: Arc::default() };
             let runtime = waiter.runtime.clone();
             runtime.spawn(open_and_drive(Opening { shared: Arc::clone(self), route: Some(route) }, waiter, slot));
         }
+    }
+
+    /// Says why a connection closes.
+    fn closes(&self, connection: &Connection, why: Option<Closed>) {
+        let reason = match why {
+            Some(Closed::Idle) => connection.life.why(Instant::now()),
+            Some(why) => why,
+            None => connection.closes_for,
+        };
+        self.counters.closed(connection.slot, &connection.route, reason);
     }
 
     fn take_idle(self: &Arc<Self>, route: &Arc<Route>) -> Option<Box<Connection>> {
@@ -371,7 +401,14 @@ impl Shared {
             });
         }
         self.change(|inner, actions| match expires.filter(|_| !inner.ended && connection.kept_by(&inner.snapshot)) {
-            None => inner.machine.discard(slot, connection, actions),
+            None => {
+                connection.closes_for = match (inner.ended, expires) {
+                    (true, _) => Closed::Ended,
+                    (false, None) => connection.life.why(now),
+                    (false, Some(_)) => Closed::Swap,
+                };
+                inner.machine.discard(slot, connection, actions);
+            }
             Some(expires) => {
                 connection.generation = inner.snapshot.generation;
                 inner.machine.give_back(&route, slot, connection, expires, actions);
@@ -416,7 +453,7 @@ impl Opening {
                 // One, until the server has said how many.
                 inner.machine.connected_shared(&route, (slot, connection, 1), now, actions);
                 if !kept {
-                    inner.machine.retire(&route, slot, actions);
+                    inner.machine.retire(&route, slot, Some(Closed::Swap), actions);
                 }
             } else {
                 inner.machine.connected(&route, slot, connection, expires, actions);
@@ -455,12 +492,7 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
     shared.start_reaper(&waiter.runtime);
     let route = slot.route.clone();
     let reset = Arc::clone(&slot.reset);
-    let exchange = Exchange {
-        arrived: Instant::now(),
-        total: None,
-        record: Record::new(),
-        counters: Arc::clone(&shared.counters),
-    };
+    let exchange = Exchange::opening(waiter.number, slot.id(), &route, &shared.counters);
     let mut phase = shared.phase.clone();
     let opened = tokio::select! {
         stopped = phase.wait_for(|phase| phase.opens_nothing()) => Err(stopped.map_or_else(|_| ended(), |_| crate::drain::refused())),
@@ -470,14 +502,28 @@ async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, slot: Slot) {
     let driver = match opened {
         Ok(crate::Opened { slot, peer, sender, driver }) => {
             let life = Life::new(&waiter.snapshot.scope(route.origin()).policy.pool);
+            exchange.opened();
             let opening_took = exchange.record.timings().map(Box::new);
             let generation = waiter.snapshot.generation;
             let (route, wanted) = (Arc::clone(&route), Arc::new(wanted));
-            let connection = Connection { route, slot, peer, generation, sender, life, opening: opening_took, wanted };
+            let connection = Connection {
+                route,
+                slot,
+                peer,
+                generation,
+                sender,
+                life,
+                opening: opening_took,
+                closes_for: Closed::Dropped,
+                wanted,
+            };
             opening.succeeded(Box::new(connection));
             driver
         }
-        Err(error) => return opening.failed(error, exchange.record.timings().map(Box::new)),
+        Err(error) => {
+            exchange.could_not_open(&error);
+            return opening.failed(error, exchange.record.timings().map(Box::new));
+        }
     };
     let cleanup = waiter.snapshot.base.policy.pool.cleanup_closed;
     drop((opening, waiter, exchange));

@@ -61,6 +61,10 @@ impl state::Carry for Connection {
     fn expires(&self) -> Option<Instant> {
         Some(later())
     }
+
+    fn why(&self) -> crate::monitor::Closed {
+        crate::monitor::Closed::Idle
+    }
 }
 
 struct Waiter {

@@ -24,6 +24,7 @@ use lane::{Lane, Need};
 use lru::LruCache;
 use tokio::time::Instant;
 
+use crate::monitor::{Closed, Sockets};
 use crate::route::HostPort;
 
 /// What a route is to the pool: its identity, and the groups that its sockets are counted in.
@@ -52,6 +53,8 @@ pub(crate) trait Carry: Sized {
     fn share(&mut self) -> Option<Self>;
     /// When it is to be closed if it becomes idle now; absent if at once.
     fn expires(&self) -> Option<Instant>;
+    /// Why it may carry no more.
+    fn why(&self) -> Closed;
 }
 
 /// Sockets that are counted together.
@@ -65,6 +68,12 @@ pub(crate) trait Group: Clone + Debug + Eq + Hash {
 /// The number of an open socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SlotId(u64);
+
+impl SlotId {
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// The number of a waiter: its place in the queue of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,8 +97,8 @@ pub(crate) struct Actions<R, C, W> {
     pub(crate) open: Vec<(R, SlotId, W)>,
     /// Give a connection to a waiter.
     pub(crate) hand: Vec<(W, C)>,
-    /// Close a connection.
-    pub(crate) close: Vec<C>,
+    /// Close a connection; why, where that is not for who gave it up to say.
+    pub(crate) close: Vec<(C, Option<Closed>)>,
 }
 
 impl<R, C, W> Default for Actions<R, C, W> {
@@ -172,7 +181,7 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
                 return Some(idle.connection);
             }
             self.books.mark_closing(idle.slot);
-            actions.close.push(idle.connection);
+            actions.close.push((idle.connection, Some(Closed::Idle)));
         }
         // The lane stays while its connection is out: it comes back soon, and a map entry costs more than its place.
         if lane.shared.is_empty() { None } else { self.take_share(route, now, actions) }
@@ -270,16 +279,16 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
     ) {
         // Its socket may have closed before the answer was read to its end: an answer without a length ends so.
         if !self.books.holds(slot) {
-            actions.close.push(connection);
+            actions.close.push((connection, Some(Closed::Peer)));
             return self.pump(actions);
         }
         if self.lowered && self.exceeds(route) {
-            return self.discard(slot, connection, actions);
+            return self.let_go(slot, connection, Some(Closed::Yielded), actions);
         }
         if self.waiting > 0 {
             let first = self.lanes.get(route).and_then(|lane| lane.waiters.keys().next().copied());
             if self.overtaken(route, first) {
-                return self.discard(slot, connection, actions);
+                return self.let_go(slot, connection, Some(Closed::Yielded), actions);
             }
             if let Some((_, waiter)) = self.lane(route).waiters.pop_first() {
                 self.waiting -= 1;
@@ -295,8 +304,12 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
 
     /// A connection is not to be used again; its socket closes soon.
     pub(crate) fn discard(&mut self, slot: SlotId, connection: C, actions: &mut Actions<R, C, W>) {
+        self.let_go(slot, connection, None, actions);
+    }
+
+    fn let_go(&mut self, slot: SlotId, connection: C, why: Option<Closed>, actions: &mut Actions<R, C, W>) {
         self.books.mark_closing(slot);
-        actions.close.push(connection);
+        actions.close.push((connection, why));
     }
 
     /// A socket has closed: its room goes to who waits for it.
@@ -305,12 +318,12 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         // The peer may have closed it while it was idle, or under those who share it.
         if let Some(lane) = self.lanes.get_mut(&route) {
             if let Some(index) = lane.idle.iter().position(|idle| idle.slot == slot) {
-                actions.close.extend(lane.idle.remove(index).map(|idle| idle.connection));
+                actions.close.extend(lane.idle.remove(index).map(|idle| (idle.connection, Some(Closed::Peer))));
                 self.idle -= 1;
             } else if let Some(index) = lane.shared.iter().position(|shared| shared.slot == slot) {
                 let shared = lane.shared.remove(index);
                 self.idle -= usize::from(shared.active == 0);
-                actions.close.push(shared.connection);
+                actions.close.push((shared.connection, Some(Closed::Peer)));
             }
         }
         self.tidy(&route);
@@ -331,7 +344,7 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
             for gone in old {
                 *idle -= 1;
                 books.mark_closing(gone.slot);
-                actions.close.push(gone.connection);
+                actions.close.push((gone.connection, Some(Closed::Idle)));
             }
             next = kept.iter().map(|idle| idle.expires).chain(next).min();
             lane.idle = kept;
@@ -339,7 +352,7 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
             for gone in gone {
                 *idle -= 1;
                 books.mark_closing(gone.slot);
-                actions.close.push(gone.connection);
+                actions.close.push((gone.connection, Some(Closed::Idle)));
             }
             let idle = lane.shared.iter().filter(|shared| shared.active == 0);
             next = idle.map(|shared| shared.expires).chain(next).min();
@@ -348,9 +361,17 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         next
     }
 
+    /// What there is of each route, in parts that are for the caller to add up.
+    pub(crate) fn census(&self) -> Vec<(R, Sockets)> {
+        let one = |closing| Sockets { open: 1, closing: usize::from(closing), ..Sockets::default() };
+        let sockets = self.books.each().map(|(route, closing)| (route.clone(), one(closing)));
+        let of = |lane: &Lane<C, W>| Sockets { idle: lane.idle(), waiting: lane.waiters.len(), ..Sockets::default() };
+        sockets.chain(self.lanes.iter().map(|(route, lane)| (route.clone(), of(lane)))).collect()
+    }
+
     /// Closes everything idle.
     pub(crate) fn clear(&mut self, actions: &mut Actions<R, C, W>) {
-        while self.evict(None, actions) {}
+        while self.close_oldest(None, Closed::Ended, actions) {}
     }
 
     pub(crate) fn counts(&self) -> Counts {

@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use super::state::SlotId;
 use super::{Connection, Shared};
 use crate::error::{Error, Kind};
-use crate::route::{Origin, Route};
+use crate::monitor::{Closed, Exchange, Retry};
+use crate::route::Route;
 use crate::stage::Stage;
 use crate::wire;
 
@@ -120,8 +121,28 @@ impl Lease {
     }
 
     /// Where the connection leads; absent once it has been given back.
-    pub(crate) fn origin(&self) -> Option<&Origin> {
-        self.connection.as_ref().map(|connection| connection.route.origin())
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.connection.as_ref().map(|connection| &*connection.route)
+    }
+
+    /// Why the connection closes, if it is not given back.
+    pub(crate) fn closes_for(&mut self, reason: Closed) {
+        if let Some(connection) = &mut self.connection {
+            connection.closes_for = reason;
+        }
+    }
+
+    /// Books what an exchange on it came to, where that was no answer.
+    pub(crate) fn judge(&mut self, sent: &Result<wire::Sent, Error>, exchange: &Exchange) {
+        match sent {
+            Ok(wire::Sent::Answered(_)) => {}
+            Ok(wire::Sent::NotSent(_)) => {
+                self.closes_for(Closed::Peer);
+                exchange.repeats(Retry::Unsent, false);
+            }
+            Ok(wire::Sent::Stale(..) | wire::Sent::Unseen(_)) => self.closes_for(Closed::Peer),
+            Err(_) => self.closes_for(Closed::Error),
+        }
     }
 
     /// The server keeps idle connections for this long only.
@@ -140,7 +161,7 @@ impl Lease {
             let shared = Arc::clone(&self.shared);
             // The place is taken for as long as the peer may think so.
             if let (false, Some((route, slot))) = (resets.reset((body, self)), connection) {
-                shared.change(|inner, actions| inner.machine.retire(&route, slot, actions));
+                shared.change(|inner, actions| inner.machine.retire(&route, slot, Some(Closed::Dropped), actions));
             }
         } else if reusable && body.size_hint().exact().is_some_and(|left| left <= DRAINED) {
             self.drain(body);
@@ -148,10 +169,10 @@ impl Lease {
     }
 
     /// The connection takes no further exchange. One that is not shared is closed by dropping the lease.
-    pub(super) fn retire(&self) {
+    pub(super) fn retire(&self, why: Closed) {
         if let Some(connection) = self.connection.as_ref().filter(|connection| connection.sender.is_shared()) {
             let (route, slot) = (&connection.route, connection.slot);
-            self.shared.change(|inner, actions| inner.machine.retire(route, slot, actions));
+            self.shared.change(|inner, actions| inner.machine.retire(route, slot, Some(why), actions));
         }
     }
 

@@ -4,7 +4,8 @@
 //! what remains, and `pool.timeout` does not: the state machine knows which of the two it is.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
@@ -14,7 +15,7 @@ use super::state::{Counts, Full, Group as _, Limits, PATIENCE, Place, WaiterId};
 use super::{Connection, Group, Settings, Shared, Sharing, ended};
 use crate::Snapshot;
 use crate::error::{Error, Kind};
-use crate::monitor::Timings;
+use crate::monitor::{Exchange, Signal, Teller, Timings};
 use crate::route::Route;
 use crate::stage::Stage;
 
@@ -28,6 +29,24 @@ pub(super) struct Waiter {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) runtime: Handle,
     hand: Hand<Handed>,
+    /// The number of its exchange.
+    pub(super) number: u64,
+    /// Apart from the waiter, whose end is to be noticed by who waits.
+    pub(super) queue: Arc<Queue>,
+}
+
+/// The wait for room, of who found none.
+#[derive(Debug, Default)]
+pub(super) struct Queue(Mutex<Queued>);
+
+#[derive(Debug, Default)]
+struct Queued {
+    /// When it began; absent where there was room.
+    since: Option<Instant>,
+    /// How long it was, once it is over.
+    waited: Option<Duration>,
+    /// Tells of it, once its beginning has been told.
+    teller: Option<Teller>,
 }
 
 impl Waiter {
@@ -37,21 +56,80 @@ impl Waiter {
     }
 }
 
+impl Queue {
+    /// There is no room for it yet. Called under the pool's lock, while nobody else knows the waiter: only so may this lock
+    /// be taken within that one, because monitors are told under it.
+    fn has_no_room(&self) {
+        self.lock().since = Some(Instant::now());
+    }
+
+    /// Its wait for room is over, if it had one. Whoever serves it says so, in whatever thread that is.
+    pub(super) fn has_room(&self) {
+        let mut queued = self.lock();
+        let Queued { since: Some(since), waited: None, teller } = &*queued else { return };
+        let waited = since.elapsed();
+        // Under the lock of this one waiter, so that its two signals come in order.
+        teller.iter().for_each(|teller| teller.tell(Signal::QueueEnd { waited }));
+        queued.waited = Some(waited);
+    }
+
+    /// Tells that it waits for room, if it does; and that it did, where the wait is over by now.
+    fn tell_wait(&self, exchange: &Exchange) {
+        let mut queued = self.lock();
+        if queued.since.is_none() {
+            return;
+        }
+        exchange.tell(Signal::QueueStart);
+        match queued.waited {
+            Some(waited) => exchange.tell(Signal::QueueEnd { waited }),
+            None => queued.teller = exchange.teller(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queued> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Waits for a connection that is opened, or comes back.
 ///
 /// Cancel safe: a caller that goes away leaves the queue, and what was meant for it goes to the next.
-pub(super) async fn wait(shared: &Arc<Shared>, snapshot: &Arc<Snapshot>, route: &Arc<Route>) -> Handed {
+pub(super) async fn wait(
+    shared: &Arc<Shared>,
+    snapshot: &Arc<Snapshot>,
+    route: &Arc<Route>,
+    exchange: &Exchange,
+) -> Handed {
     let settings = &snapshot.base.policy.pool;
     let (hand, handed) = hand::pair();
-    let waiter = Waiter { snapshot: Arc::clone(snapshot), runtime: Handle::current(), hand };
-    let waiter = Arc::new(waiter);
-    let place = shared.change(|inner, actions| inner.machine.enqueue(route, waiter, actions));
+    let queue = Arc::new(Queue::default());
+    let waiter = Arc::new(Waiter {
+        snapshot: Arc::clone(snapshot),
+        runtime: Handle::current(),
+        hand,
+        number: exchange.number(),
+        queue: Arc::clone(&queue),
+    });
+    let place = shared.change(|inner, actions| {
+        let place = inner.machine.enqueue(route, waiter, actions);
+        if let Place::Waits(id) = place
+            && inner.machine.blocked(route, id).is_some()
+        {
+            queue.has_no_room();
+        }
+        place
+    });
     let Place::Waits(id) = place else {
         let message = format!("`pool.max_waiters` of {} requests are waiting already", settings.max_waiters);
         let error = Error::new(Stage::Pool, Kind::ConnectionLimit, message);
         return Err((error.with_hint("raise `pool.limit`, `pool.limit_per_host` or `pool.max_waiters`"), None));
     };
-    Waiting { shared, route, id, handed }.end(settings).await
+    queue.tell_wait(exchange);
+    let handed = Waiting { shared, route, id, handed, queue: &queue }.end(settings).await;
+    queue.has_room();
+    let waited = queue.lock().waited;
+    exchange.record.update(|timings| timings.queued = timings.queued.or(waited));
+    handed
 }
 
 /// A place in the queue, given up when the caller goes away.
@@ -60,6 +138,7 @@ struct Waiting<'a> {
     route: &'a Arc<Route>,
     id: WaiterId,
     handed: Palm<Handed>,
+    queue: &'a Queue,
 }
 
 impl Waiting<'_> {
@@ -154,6 +233,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        self.queue.has_room();
         if self.shared.change(|inner, _| inner.machine.abandon(self.route, self.id)) {
             return;
         }

@@ -17,7 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConfig, SupportedProtocolVersion};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion,
+    SupportedProtocolVersion,
+};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -25,7 +28,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::Environment;
 use crate::error::{Error, Kind};
-use crate::monitor::Counters;
+use crate::monitor::{Counters, Handshake};
 use crate::policy;
 use crate::policy::units::Period;
 use crate::proxy::Proxy;
@@ -425,6 +428,21 @@ impl Tls {
         };
         Error::new(Stage::Tls, Kind::Certificate, message).with_hint(hint)
     }
+}
+
+/// What a handshake that is done came to.
+pub(crate) fn handshake(connection: &ClientConnection) -> Handshake {
+    // Nothing older than 1.2 is spoken.
+    let version = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
+        Some(_) | None => Version::Tls12,
+    };
+    let alpn = match connection.alpn_protocol() {
+        Some(b"http/1.1") => Some("http/1.1"),
+        Some(b"h2") => Some("h2"),
+        Some(_) | None => None,
+    };
+    Handshake { version, alpn, resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed) }
 }
 
 /// What changes which versions are spoken.

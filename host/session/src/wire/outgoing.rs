@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::hop::strip_hop_by_hop;
 use crate::body::{Content, RequestBody};
 use crate::error::{BoxError, Error, Kind};
-use crate::monitor::Exchange;
+use crate::monitor::{Exchange, Signal, Teller};
 use crate::policy::Policy;
 use crate::stage::Stage;
 
@@ -45,6 +45,8 @@ pub(crate) struct Streamed {
     limit: u64,
     sent: u64,
     upload: Arc<Upload>,
+    /// Tells of each piece, where somebody hears.
+    teller: Option<Teller>,
 }
 
 /// How far a streamed body has come.
@@ -148,7 +150,10 @@ async fn wire_body(
         Content::Full(bytes) => bytes,
         Content::Stream(body) => match exchange.within(Stage::Wire, collect(body, declared, limit, longest)).await? {
             Collected::Whole(bytes) => bytes,
-            Collected::Streamed(streamed) => return Ok(WireBody::Stream(streamed)),
+            Collected::Streamed(mut streamed) => {
+                streamed.teller = exchange.teller();
+                return Ok(WireBody::Stream(streamed));
+            }
         },
     };
     let length = bytes.len() as u64;
@@ -187,6 +192,7 @@ async fn collect(
             limit,
             sent: 0,
             upload: Arc::default(),
+            teller: None,
         }))
     };
     if expected.is_some_and(|length| length > longest) {
@@ -277,6 +283,11 @@ impl WireBody {
         }
     }
 
+    /// The length of the body, unless it is streamed.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.whole().map(|bytes| bytes.len() as u64)
+    }
+
     /// Where a streamed body reports to.
     pub(super) fn upload(&self) -> Option<Arc<Upload>> {
         match self {
@@ -320,7 +331,8 @@ impl Streamed {
                 .map(|frame| frame.map(clean_frame).map_err(own_failure))
                 .or_else(|| self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
         };
-        self.sent += next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref()).map_or(0, Bytes::len) as u64;
+        let bytes = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref()).map_or(0, Bytes::len) as u64;
+        self.sent += bytes;
         let ends = next.as_ref().is_none_or(|next| next.as_ref().is_ok_and(Frame::is_trailers));
         let wrong = match self.declared {
             Some(declared) if self.sent > declared || (ends && self.sent < declared) => {
@@ -334,7 +346,9 @@ impl Streamed {
         };
         Poll::Ready(match next {
             Some(Ok(frame)) => {
-                // Nobody asks for more after trailers.
+                self.tell(Signal::RequestChunk { bytes }, bytes > 0);
+                // Nobody asks for more after trailers, nor beyond the promised length.
+                self.tell(Signal::RequestEnd { bytes: self.sent }, ends || self.declared == Some(self.sent));
                 if ends {
                     self.upload.end(None);
                 }
@@ -345,10 +359,17 @@ impl Streamed {
                 Some(Err("the request's body ended early".into()))
             }
             None => {
+                self.tell(Signal::RequestEnd { bytes: self.sent }, self.declared != Some(self.sent));
                 self.upload.end(None);
                 None
             }
         })
+    }
+
+    fn tell(&self, signal: Signal, applies: bool) {
+        if let Some(teller) = self.teller.as_ref().filter(|_| applies) {
+            teller.tell(signal);
+        }
     }
 }
 

@@ -102,14 +102,6 @@ fn an_unknown_key_names_the_nearest_one() {
 }
 
 #[test]
-fn a_key_of_a_later_version_is_not_called_unknown() {
-    let table = [("[monitor]\nsignals = []", "seaway.toml:2: `monitor.signals` is not supported by this version yet")];
-    for (text, expected) in table {
-        assert_eq!(refused(text), expected);
-    }
-}
-
-#[test]
 fn a_bad_value_of_dns_says_what_to_write() {
     assert_refused(&[
         ("dns.ttl = 10", "seaway.toml:1: `dns.ttl`: a bare number has no unit; write \"10s\""),
@@ -158,6 +150,7 @@ fn a_bad_value_says_what_to_write() {
         ("pool = 5", "seaway.toml:1: `pool`: integer `5` where a table belongs"),
         ("preset = \"prod\"", "seaway.toml:1: `preset`: unknown word `prod`; nearest: `production`"),
         ("preset = 1", "seaway.toml:1: `preset`: a quoted word belongs here"),
+        ("[monitor]\nsignals = \"error\"", "seaway.toml:2: `monitor.signals`: unknown word `error`; nearest: `errors`"),
         ("[proxy]\nmode = \"envy\"", "seaway.toml:2: `proxy.mode`: unknown word `envy`; nearest: `env`"),
         (
             "egress.addresses = \"any\"",

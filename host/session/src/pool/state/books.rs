@@ -55,6 +55,11 @@ impl<R: Route> Books<R> {
         self.groups.keys()
     }
 
+    /// The routes of the open sockets; true for those that are closing.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&R, bool)> {
+        self.sockets.values().map(|socket| (&socket.route, socket.closing))
+    }
+
     pub(super) fn holds(&self, slot: SlotId) -> bool {
         self.sockets.contains_key(&slot)
     }

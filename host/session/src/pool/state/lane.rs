@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::time::Instant;
 
 use super::{Sharing, SlotId, WaiterId};
+use crate::monitor::Closed;
 
 /// An idle connection.
 #[derive(Debug)]
@@ -24,8 +25,9 @@ pub(super) struct Shared<C> {
     /// Exchanges that it carries now, and may carry at once.
     pub(super) active: usize,
     pub(super) capacity: usize,
-    /// True if it takes no more; it closes with the last exchange on it.
+    /// True if it takes no more; it closes with the last exchange on it, for this reason or one that it knows itself.
     pub(super) retired: bool,
+    pub(super) why: Option<Closed>,
     /// As of an idle connection, while it is one.
     pub(super) order: u64,
     pub(super) expires: Instant,
@@ -81,6 +83,11 @@ impl<C, W> Lane<C, W> {
     pub(super) fn is_empty(&self) -> bool {
         let Self { idle, shared, waiters, connecting, .. } = self;
         *connecting == 0 && waiters.is_empty() && idle.is_empty() && shared.is_empty()
+    }
+
+    /// Connections that carry nothing.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.len() + self.shared.iter().filter(|shared| shared.active == 0).count()
     }
 
     /// Exchanges that its shared connections have room for.

@@ -124,7 +124,7 @@ impl Model {
 
     /// Judges what the machine says is to be done, then books it.
     fn obey(&mut self, deeds: Deeds) {
-        for slot in deeds.close {
+        for (slot, _why) in deeds.close {
             if let Some((_, used)) = self.sockets.get_mut(&slot) {
                 assert!(matches!(used, Use::Held | Use::Idle(..)), "{slot:?} is closed while it is {used:?}");
                 *used = Use::Closing;
@@ -232,7 +232,8 @@ impl Run {
         self.model.sockets.insert(slot, (route, Use::Held));
         let mut deeds = Deeds::default();
         change(&mut self.machine, until, &mut deeds);
-        let stays = !deeds.hand.iter().any(|(_, handed)| *handed == slot) && !deeds.close.contains(&slot);
+        let stays = !deeds.hand.iter().any(|(_, handed)| *handed == slot)
+            && !deeds.close.iter().any(|(closed, _)| *closed == slot);
         if stays {
             self.model.sockets.insert(slot, (route, Use::Idle(self.model.events, until)));
         }

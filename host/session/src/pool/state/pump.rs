@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::lane::Need;
 use super::{Actions, Carry, Lane, Route, State, WaiterId};
+use crate::monitor::{Closed, Eviction};
 
 impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
     /// Serves as many waiters as there is room for, in order of arrival, and makes room for the others.
@@ -30,13 +31,13 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
             }
             for group in &full {
                 if all_promised(self, group) {
-                    self.evict(Some(group), actions);
+                    self.evict(Some(group), Eviction::Room, actions);
                 }
             }
             // Only while all are full do later waiters wait for the same: one on its way out may make room in one group for
             // one waiter and in another group for the next.
             let waits_for_all = self.books.is_full(&self.limits) && self.books.all().closing <= promised;
-            if waits_for_all && !self.evict(None, actions) {
+            if waits_for_all && !self.evict(None, Eviction::Room, actions) {
                 return;
             }
             promised += 1;
@@ -112,8 +113,19 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         earlier > on_its_way
     }
 
-    /// Closes the oldest idle connection, of one group or of all.
-    pub(super) fn evict(&mut self, group: Option<&R::Group>, actions: &mut Actions<R, C, W>) -> bool {
+    /// Closes the oldest idle connection, of one group or of all, because it has to go.
+    pub(super) fn evict(&mut self, group: Option<&R::Group>, why: Eviction, actions: &mut Actions<R, C, W>) -> bool {
+        let evicted = self.close_oldest(group, Closed::Evicted(why), actions);
+        self.evicted += u64::from(evicted);
+        evicted
+    }
+
+    pub(super) fn close_oldest(
+        &mut self,
+        group: Option<&R::Group>,
+        why: Closed,
+        actions: &mut Actions<R, C, W>,
+    ) -> bool {
         if self.idle == 0 {
             return false;
         }
@@ -135,8 +147,7 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
             }
         };
         self.idle -= 1;
-        self.evicted += 1;
-        self.discard(slot, connection, actions);
+        self.let_go(slot, connection, Some(why), actions);
         self.tidy(&route);
         true
     }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::lane::{self, Need};
 use super::{Actions, Carry, Route, Sharing, SlotId, State, WaiterId};
+use crate::monitor::Closed;
 
 /// How long a request waits for a place on the connections that there are before one more is opened beside them. Opening
 /// one takes about as long: so nobody waits more than twice what was needed, and a burst of short exchanges opens none.
@@ -29,15 +30,15 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         (lane.since, lane.pressed) = (Some(now), false);
         // It may have closed before anybody heard of it.
         if !holds {
-            actions.close.push(connection);
+            actions.close.push((connection, Some(Closed::Peer)));
             return self.pump(actions);
         }
         // However short its life, its first exchange is what it was opened for.
-        let (expires, retired) = (connection.expires().unwrap_or(now), false);
-        lane.shared.push(lane::Shared { connection, slot, active: 0, capacity, retired, order, expires });
+        let (expires, retired, why) = (connection.expires().unwrap_or(now), false, None);
+        lane.shared.push(lane::Shared { connection, slot, active: 0, capacity, retired, why, order, expires });
         self.idle += 1;
         if self.lowered && self.exceeds(route) {
-            self.retire(route, slot, actions);
+            self.retire(route, slot, Some(Closed::Yielded), actions);
         }
         self.pump(actions);
     }
@@ -45,22 +46,25 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
     /// The peer allows another number of exchanges at once; none means that it takes no more.
     pub(crate) fn set_capacity(&mut self, route: &R, slot: SlotId, capacity: usize, actions: &mut Actions<R, C, W>) {
         if capacity == 0 {
-            self.retire(route, slot, actions);
+            self.retire(route, slot, Some(Closed::Peer), actions);
         } else if let Some(shared) = self.find(route, slot) {
             shared.capacity = capacity;
         }
         self.pump(actions);
     }
 
-    /// The connection takes no further exchange, and closes with the last that it carries.
-    pub(crate) fn retire(&mut self, route: &R, slot: SlotId, actions: &mut Actions<R, C, W>) {
+    /// The connection takes no further exchange, and closes with the last that it carries; for this reason, or for the one
+    /// that it knows itself.
+    pub(crate) fn retire(&mut self, route: &R, slot: SlotId, why: Option<Closed>, actions: &mut Actions<R, C, W>) {
         let Some(lane) = self.lanes.get_mut(route) else { return };
         let Some(index) = lane.shared.iter().position(|shared| shared.slot == slot) else { return };
-        lane.shared[index].retired = true;
-        if lane.shared[index].active == 0 {
+        let shared = &mut lane.shared[index];
+        (shared.retired, shared.why) = (true, shared.why.or(why));
+        if shared.active == 0 {
             let shared = lane.shared.remove(index);
             self.idle -= 1;
-            self.discard(slot, shared.connection, actions);
+            let why = shared.why.unwrap_or_else(|| shared.connection.why());
+            self.let_go(slot, shared.connection, Some(why), actions);
             self.tidy(route);
         }
     }
@@ -79,8 +83,10 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         shared.order = order;
         shared.expires = expires.unwrap_or(shared.expires);
         self.idle += 1;
-        if expires.is_none() || (self.lowered && self.exceeds(route)) {
-            self.retire(route, slot, actions);
+        if expires.is_none() {
+            self.retire(route, slot, None, actions);
+        } else if self.lowered && self.exceeds(route) {
+            self.retire(route, slot, Some(Closed::Yielded), actions);
         }
         self.pump(actions);
     }
@@ -111,7 +117,7 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         loop {
             let lane = self.lanes.get(route)?;
             if let Some(expired) = lane.shared.iter().find(|shared| shared.active == 0 && shared.expires <= now) {
-                self.retire(route, expired.slot, actions);
+                self.retire(route, expired.slot, Some(Closed::Idle), actions);
                 continue;
             }
             if lane.free() == 0 || !(lane.has_idle_share() || self.has_room(route, Need::Stream)) {
@@ -132,7 +138,7 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         let shared = usable.max_by_key(|shared| shared.active)?;
         let (slot, connection) = (shared.slot, shared.connection.share());
         if connection.is_none() {
-            self.retire(route, slot, actions);
+            self.retire(route, slot, None, actions);
             return None;
         }
         shared.active += 1;

@@ -1,6 +1,7 @@
 //! New bounds, and routes that are no more: what a swap of the policy means to the state machine.
 
 use super::{Actions, Carry, Group as _, Limits, Route, State};
+use crate::monitor::{Closed, Eviction};
 
 impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
     /// Puts new bounds in the place of the old ones. What is idle beyond them goes now, what is in use when it comes
@@ -8,9 +9,9 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
     pub(crate) fn set_limits(&mut self, limits: Limits, actions: &mut Actions<R, C, W>) {
         self.limits = limits;
         self.lowered = true;
-        while self.exceeds_total() && self.evict(None, actions) {}
+        while self.exceeds_total() && self.evict(None, Eviction::Limit, actions) {}
         for group in self.books.groups().cloned().collect::<Vec<_>>() {
-            while self.exceeds_group(&group) && self.evict(Some(&group), actions) {}
+            while self.exceeds_group(&group) && self.evict(Some(&group), Eviction::Limit, actions) {}
         }
         self.pump(actions);
     }
@@ -27,16 +28,18 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
                 if let Some(gone) = lane.idle.remove(index) {
                     *idle -= 1;
                     books.mark_closing(gone.slot);
-                    actions.close.push(gone.connection);
+                    actions.close.push((gone.connection, Some(Closed::Swap)));
                 }
             }
             for shared in &mut lane.shared {
-                shared.retired |= !keeps(&mut shared.connection);
+                if !keeps(&mut shared.connection) {
+                    (shared.retired, shared.why) = (true, shared.why.or(Some(Closed::Swap)));
+                }
             }
             for gone in lane.shared.extract_if(.., |shared| shared.retired && shared.active == 0) {
                 *idle -= 1;
                 books.mark_closing(gone.slot);
-                actions.close.push(gone.connection);
+                actions.close.push((gone.connection, Some(Closed::Swap)));
             }
             !lane.is_empty()
         });

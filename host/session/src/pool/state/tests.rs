@@ -53,6 +53,10 @@ impl Carry for SlotId {
     fn expires(&self) -> Option<Instant> {
         Some(Instant::now() + Duration::from_secs(15))
     }
+
+    fn why(&self) -> Closed {
+        Closed::Idle
+    }
 }
 
 type Machine = State<Key, SlotId, u32>;
@@ -88,7 +92,7 @@ impl Story {
     fn act(&mut self, actions: Actions<Key, SlotId, u32>) {
         self.opened.extend(actions.open);
         self.handed.extend(actions.hand);
-        self.closing.extend(actions.close);
+        self.closing.extend(actions.close.into_iter().map(|(slot, _why)| slot));
     }
 
     fn step<T>(&mut self, change: impl FnOnce(&mut Machine, &mut Actions<Key, SlotId, u32>) -> T) -> T {
@@ -522,7 +526,7 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
                     let shared = story.shared.contains(&slot);
                     match dice.roll(4) {
                         0 if shared => {
-                            story.step(|machine, actions| machine.retire(&route, slot, actions));
+                            story.step(|machine, actions| machine.retire(&route, slot, None, actions));
                             story.back(route, slot);
                         }
                         1 if shared => {
