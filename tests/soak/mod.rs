@@ -1,6 +1,6 @@
 //! A soak: many requests with random cancels, faults and swaps, after which nothing has grown and nothing is left.
 //!
-//! It runs in a process of its own, so that what it counts - descriptors, tasks, memory - is its own. 20,000 requests,
+//! It runs in a process of its own, so that what it counts - descriptors, tasks, memory - is its own. 10,000 requests,
 //! or as many as `SEAWAY_SOAK` says; `SEAWAY_SOAK=1000000 cargo test --release -p seaway-tests soak -- --nocapture` is the
 //! full one, and prints what it found.
 
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::pool::impatient;
 use peer::Peer;
 
-const REQUESTS: usize = 20_000;
+const REQUESTS: usize = 10_000;
 const CALLERS: usize = 64;
 /// What a part of the run leaves is compared with what the one before it left.
 const PARTS: usize = 5;
