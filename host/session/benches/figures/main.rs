@@ -51,9 +51,8 @@ fn main() {
 }
 
 fn policy(text: &str) -> Policy {
-    let text = format!(
-        "tls.roots = 'webpki'\negress.allow = ['127.0.0.0/8', 'https://localhost']\negress.private = ['127.0.0.0/8']\n{text}"
-    );
+    let text =
+        format!("tls.roots = 'webpki'\negress.allow = ['127.0.0.0/8']\negress.private = ['127.0.0.0/8']\n{text}");
     let document = Document::parse("figures.toml".as_ref(), &text).expect("it is TOML");
     document.policy(Preset::Default, &[]).expect("it is a policy").0
 }
@@ -222,7 +221,7 @@ async fn swaps(policies: [&str; 2]) -> String {
 /// A hundred requests, each over a connection of its own.
 async fn resumed() -> String {
     let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
     let certificate = params.self_signed(&key).expect("a certificate");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let server =
@@ -236,7 +235,7 @@ async fn resumed() -> String {
     let session = session(policy(&trust));
     std::fs::remove_file(&file).expect("it is there");
     for _ in 0..101 {
-        get(&session, &format!("https://localhost:{}/", peer.port)).await.expect("an answer");
+        get(&session, &format!("https://127.0.0.1:{}/", peer.port)).await.expect("an answer");
     }
     let (resumed, all) = (peer.seen.resumed.load(Ordering::SeqCst), peer.seen.handshakes.load(Ordering::SeqCst));
     format!("{resumed} of {}", all - 1)
