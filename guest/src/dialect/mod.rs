@@ -8,7 +8,9 @@ mod exchange;
 mod refusal;
 mod fold;
 mod reader;
+mod carry;
 mod openai;
+mod ollama;
 
 pub use exchange::{Exchange, Head, Url};
 pub use fold::{Fold, fold};
@@ -59,7 +61,7 @@ pub trait Decoder: Send {
 }
 
 /// All dialects, by name.
-pub static ALL: &[(&str, &dyn Dialect)] = &[("openai", &openai::OpenAi)];
+pub static ALL: &[(&str, &dyn Dialect)] = &[("openai", &openai::OpenAi), ("ollama", &ollama::Ollama)];
 
 /// The dialect of a name.
 ///

@@ -41,7 +41,7 @@ impl Reader {
         if matches!(self.shape, Shape::Unknown) {
             match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
                 None => {}
-                Some(b'{' | b'[' | b'<') => self.shape = Shape::Whole(Vec::new()),
+                Some(first) if self.framing.is_whole(*first) => self.shape = Shape::Whole(Vec::new()),
                 Some(_) => self.shape = Shape::Events,
             }
         }
