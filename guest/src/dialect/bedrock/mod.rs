@@ -48,3 +48,36 @@ impl Dialect for Bedrock {
         head.header("x-amzn-requestid").filter(|id| !id.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bindings::{ErrorKind, Message},
+        provider::{Table, resolve},
+    };
+
+    /// What a host that puts no keys in makes of it.
+    fn foreign(variables: &[(&str, &str)]) -> Result<Exchange, Error> {
+        let mut target = resolve(Table::built_in(), "bedrock/m").unwrap();
+        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name);
+        target.complete_from(|name| variable(name).map(|(_, value)| (*value).to_owned()))?;
+        Bedrock.encode(&target, &Request::new("bedrock/m", vec![Message::user("hi")]), false)
+    }
+
+    #[test]
+    fn a_foreign_host_needs_a_bearer_key_and_a_region() {
+        let key = ("AWS_BEARER_TOKEN_BEDROCK", "k");
+        let exchange = foreign(&[key, ("AWS_DEFAULT_REGION", "eu-central-1")]).unwrap();
+        assert_eq!(exchange.url.to_string(), "https://bedrock-runtime.eu-central-1.amazonaws.com/model/m/converse");
+        assert!(exchange.headers.contains(&("authorization".to_owned(), "Bearer k".to_owned())));
+        let keys = [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        let error = foreign(&keys).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Authentication);
+        assert!(error.message.contains("AWS_BEARER_TOKEN_BEDROCK"), "{}", error.message);
+        let error = foreign(&[key]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Configuration);
+        assert!(error.message.contains("AWS_REGION"), "{}", error.message);
+        assert_eq!(foreign(&[key, ("AWS_REGION", "evil.example/")]).unwrap_err().kind, ErrorKind::Configuration);
+    }
+}
