@@ -4,12 +4,11 @@
 //! calls are numbered from 0 whatever their blocks' numbers; the usage, which comes after the end, is the last delta.
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html> (2026-11)
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     failure,
-    wire::{Answer, Block, BlockDelta, BlockStart, BlockStop, Citation, Media, MessageStop, Metadata, Reasoning, Tier},
+    wire::{Answer, Block, Media, Reasoning, Tier},
 };
 use crate::{
     bindings::{
@@ -29,7 +28,8 @@ pub(super) fn whole(id: Option<&str>, body: &[u8]) -> Result<Vec<Delta>, Error> 
         let error = told.unwrap_or_else(|| unexpected(body, why));
         Error { kind: ErrorKind::Provider, status: Some(200), ..error }
     };
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| failed(&error.to_string()))?;
+    let text = std::str::from_utf8(body).map_err(|error| failed(&error.to_string()))?;
+    let answer: Answer<'_> = serde_json::from_str(text).map_err(|error| failed(&error.to_string()))?;
     let Some(output) = answer.output else { return Err(failed("it has no output")) };
     let mut deltas = Vec::with_capacity(4);
     let mut state = Stream::default();
@@ -83,35 +83,33 @@ impl Decoder for Stream {
             // The head alone names the answer.
             deltas.push(start(String::new(), None));
         }
-        match name {
-            "contentBlockStart" => {
-                let BlockStart { content_block_index, start } = read(event.data)?;
-                if let Some(block) = start {
-                    self.format = block.image.as_ref().and_then(|image| image.format.clone());
-                    self.block(content_block_index, block, deltas);
-                }
+        // `messageStart` says nothing, and what is not known yet is passed over.
+        if !matches!(name, "contentBlockStart" | "contentBlockDelta" | "contentBlockStop" | "messageStop" | "metadata")
+        {
+            return Ok(());
+        }
+        let failed = |why: &str| unexpected(event.data.as_bytes(), why);
+        let told: Answer<'_> = serde_json::from_str(event.data).map_err(|error| failed(&error.to_string()))?;
+        if name == "messageStop" {
+            return self.stop(told.stop_reason.ok_or_else(|| failed("it has no stopReason"))?, deltas);
+        }
+        if name == "metadata" {
+            self.usage = told.usage.as_ref().map(figures).or(self.usage);
+            if told.service_tier.as_ref().is_some_and(|tier| tier.kind.is_some()) {
+                deltas.push(start(String::new(), told.service_tier));
             }
-            "contentBlockDelta" => {
-                let BlockDelta { content_block_index, delta } = read(event.data)?;
-                self.block(content_block_index, delta, deltas);
-            }
-            "contentBlockStop" => {
-                let BlockStop { content_block_index } = read(event.data)?;
-                self.close(content_block_index, deltas);
-            }
-            "messageStop" => {
-                let MessageStop { stop_reason } = read(event.data)?;
-                self.stop(stop_reason, deltas)?;
-            }
-            "metadata" => {
-                let Metadata { usage, service_tier } = read(event.data)?;
-                self.usage = usage.as_ref().map(figures).or(self.usage);
-                if service_tier.as_ref().is_some_and(|tier| tier.kind.is_some()) {
-                    deltas.push(start(String::new(), service_tier));
-                }
-            }
-            // `messageStart`, which says nothing, and what is not known yet.
-            _ => {}
+            return Ok(());
+        }
+        let place = told.content_block_index.ok_or_else(|| failed("it has no contentBlockIndex"))?;
+        if let Some(block) = told.start {
+            self.format = block.image.as_ref().and_then(|image| image.format.clone());
+            self.block(place, block, deltas);
+        }
+        if let Some(block) = told.delta {
+            self.block(place, block, deltas);
+        }
+        if name == "contentBlockStop" {
+            self.close(place, deltas);
         }
         Ok(())
     }
@@ -123,10 +121,6 @@ impl Decoder for Stream {
         deltas.extend(self.usage.take().map(Delta::Usage));
         Ok(())
     }
-}
-
-fn read<'d, T: Deserialize<'d>>(data: &'d str) -> Result<T, Error> {
-    serde_json::from_str(data).map_err(|error| unexpected(data.as_bytes(), &error.to_string()))
 }
 
 impl Stream {
@@ -262,16 +256,16 @@ fn thoughts(more: Reasoning, deltas: &mut Vec<Delta>) {
 }
 
 /// A source: a page of the web, or what else the service writes.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Citation.html> (2026-11)
 fn noted(raw: &RawValue) -> Delta {
-    let citation = serde_json::from_str::<Citation>(raw.get()).ok();
-    let page = citation.and_then(|citation| Some((citation.location?.web?.url?, citation.title)));
-    let annotation = match page {
-        Some((url, title)) => Annotation::UrlCitation(UrlCitation { url, title, start_index: None, end_index: None }),
-        // On one line: it may go into an event, where the end of a line would end it.
-        None => {
-            let citation = serde_json::from_str::<serde_json::Value>(raw.get()).unwrap_or_default();
-            Annotation::OtherJson(serde_json::json!({ "type": "citation", "citation": citation }).to_string())
+    let citation: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    let text = |place: &str| citation.pointer(place).and_then(Value::as_str).map(str::to_owned);
+    let annotation = match text("/location/web/url") {
+        Some(url) => {
+            Annotation::UrlCitation(UrlCitation { url, title: text("/title"), start_index: None, end_index: None })
         }
+        // On one line: it may go into an event, where the end of a line would end it.
+        None => Annotation::OtherJson(json!({ "type": "citation", "citation": citation }).to_string()),
     };
     Delta::Annotation(AnnotationDelta { choice: 0, annotation })
 }

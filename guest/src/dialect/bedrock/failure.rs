@@ -38,7 +38,8 @@ struct Body {
 /// The error of an answer whose status is no success. Its type stands in the head, else in the body.
 /// <https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization> (2026-11)
 pub(super) fn refused(head: &Head, body: &[u8]) -> Error {
-    let written: Body = serde_json::from_slice(body).unwrap_or_default();
+    let written: Body =
+        std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let kind = head.header("x-amzn-errortype").map(str::to_owned).or(written.kind);
     let kind = kind.map(|kind| {
         let name = kind.split(':').next().unwrap_or_default();

@@ -6,13 +6,24 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A whole answer. <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html> (2026-11)
+/// A whole answer, or an event of whatever type: each type has keys of its own. (One struct is far less code than one a type.)
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html> and
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStreamOutput.html> (2026-11)
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer<'a> {
+    /// Of a whole answer.
     #[serde(borrow)]
     pub(super) output: Option<Output<'a>>,
+    /// Of the events of a block, as what follows.
+    pub(super) content_block_index: Option<u32>,
+    #[serde(borrow)]
+    pub(super) start: Option<Block<'a>>,
+    #[serde(borrow)]
+    pub(super) delta: Option<Block<'a>>,
+    /// Of a whole answer, or of `messageStop`.
     pub(super) stop_reason: Option<String>,
+    /// Of a whole answer, or of `metadata`, as what follows.
     pub(super) usage: Option<Usage>,
     pub(super) service_tier: Option<Tier>,
 }
@@ -89,23 +100,6 @@ pub(super) struct CitedText {
     pub(super) text: Option<String>,
 }
 
-/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Citation.html> (2026-11)
-#[derive(Deserialize)]
-pub(super) struct Citation {
-    pub(super) title: Option<String>,
-    pub(super) location: Option<Location>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Location {
-    pub(super) web: Option<Web>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Web {
-    pub(super) url: Option<String>,
-}
-
 #[derive(Deserialize)]
 pub(super) struct Media {
     pub(super) format: Option<String>,
@@ -130,44 +124,4 @@ pub(super) struct Usage {
     pub(super) output_tokens: Option<u64>,
     pub(super) cache_read_input_tokens: Option<u64>,
     pub(super) cache_write_input_tokens: Option<u64>,
-}
-
-/// `contentBlockStart`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct BlockStart<'a> {
-    pub(super) content_block_index: u32,
-    #[serde(borrow)]
-    pub(super) start: Option<Block<'a>>,
-}
-
-/// `contentBlockDelta`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct BlockDelta<'a> {
-    pub(super) content_block_index: u32,
-    #[serde(borrow)]
-    pub(super) delta: Block<'a>,
-}
-
-/// `contentBlockStop`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct BlockStop {
-    pub(super) content_block_index: u32,
-}
-
-/// `messageStop`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct MessageStop {
-    pub(super) stop_reason: String,
-}
-
-/// `metadata`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Metadata {
-    pub(super) usage: Option<Usage>,
-    pub(super) service_tier: Option<Tier>,
 }

@@ -139,6 +139,15 @@ fn lengths_that_make_no_sense_are_refused_before_anything_is_waited_for() {
 }
 
 #[test]
+fn lengths_whose_checksum_is_wrong_are_refused_before_anything_is_waited_for() {
+    for at in 0..PRELUDE {
+        let mut bad = prelude(1000, 100);
+        bad[at] ^= 1;
+        assert_eq!(read(&[&bad]).unwrap_err().kind, ErrorKind::Provider, "byte {at}");
+    }
+}
+
+#[test]
 fn headers_that_make_no_sense_are_an_error() {
     let whole: [&[u8]; 7] = [&[10], &[7], &[7, 0], &[7, 0, 9, b'x'], &[7, 0, 1, 0xff], &[9, 0], &[5, 0, 0]];
     for value in whole {
