@@ -200,7 +200,11 @@ impl<'e> Extra<'e> {
         };
         let row = match self.row.remove(name) {
             Some(Value::Object(row)) => row,
-            Some(_) | None => Map::new(),
+            None => Map::new(),
+            Some(_) => {
+                let message = format!("`extra.{name}` of the model is no object");
+                return Err(Error::new(ErrorKind::Configuration, message));
+            }
         };
         Ok(Self { asked, row })
     }
