@@ -38,4 +38,6 @@ mod injection;
 #[cfg(test)]
 mod completion;
 #[cfg(test)]
+mod dialects;
+#[cfg(test)]
 mod cli;

@@ -1,7 +1,7 @@
 //! `credentials`: the secret takes the placeholder's place where it may go, and shows nowhere else.
 
 mod command;
-mod sigv4;
+pub(crate) mod sigv4;
 mod leak;
 
 use std::time::Duration;

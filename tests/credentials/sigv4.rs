@@ -40,7 +40,7 @@ print(hmac.new(key, text.encode(), hashlib.sha256).hexdigest())
 "#;
 
 /// The signature that a request should have, by what was received of it; absent without Python.
-fn recomputed(request: &Request, secret: &str) -> Option<String> {
+pub(crate) fn recomputed(request: &Request, secret: &str) -> Option<String> {
     let command = Command::new("python3").args(["-c", PYTHON]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut python) = command else {
         missing("python3");

@@ -8,7 +8,10 @@ mod exchange;
 mod refusal;
 mod fold;
 mod reader;
+mod carry;
 mod openai;
+mod ollama;
+mod bedrock;
 
 pub use exchange::{Exchange, Head, Url};
 pub use fold::{Fold, fold};
@@ -41,6 +44,11 @@ pub trait Dialect: Sync {
 
     /// Takes the events out of the bytes of one streamed answer.
     fn framing(&self) -> Box<dyn Framing>;
+
+    /// The name that the head gives an answer, where its body gives it none. `None` if it gives none either.
+    fn id<'h>(&self, _head: &'h Head) -> Option<&'h str> {
+        None
+    }
 }
 
 /// Reads the events of one streamed answer.
@@ -59,7 +67,8 @@ pub trait Decoder: Send {
 }
 
 /// All dialects, by name.
-pub static ALL: &[(&str, &dyn Dialect)] = &[("openai", &openai::OpenAi)];
+pub static ALL: &[(&str, &dyn Dialect)] =
+    &[("openai", &openai::OpenAi), ("ollama", &ollama::Ollama), ("bedrock", &bedrock::Bedrock)];
 
 /// The dialect of a name.
 ///

@@ -248,8 +248,18 @@ fn date(text: &str) -> Option<u64> {
     let month = words.next()?;
     let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
     let mut number = || words.next()?.parse::<u64>().ok();
-    let (year, hour, minute, second) = (number()?, number()?, number()?, number()?);
-    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    let year = number()?;
+    since_1970((year, month, day), (number()?, number()?, number()?))
+}
+
+/// Seconds since 1970 of a year, month and day, and of an hour, minute and second of UTC.
+pub(super) fn since_1970((year, month, day): (u64, u64, u64), time: (u64, u64, u64)) -> Option<u64> {
+    let (hour, minute, second) = time;
+    let (years, months, days) = (1970..10_000, 1..=12, 1..=31);
+    if !years.contains(&year) || !months.contains(&month) || !days.contains(&day) {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     // Days since 1970, counting years from March so that the leap day is the last of a year.

@@ -5,6 +5,8 @@
 
 pub mod coding;
 pub mod sse;
+pub mod ndjson;
+pub mod eventstream;
 
 use crate::bindings::Error;
 
@@ -33,6 +35,11 @@ pub trait Framing: Send {
     /// # Errors
     /// The sink's own.
     fn end(&mut self, sink: &mut Sink<'_>) -> Result<(), Error>;
+
+    /// Whether what begins with this byte is no stream but a whole answer, or a page.
+    fn is_whole(&self, first: u8) -> bool {
+        matches!(first, b'{' | b'[' | b'<')
+    }
 }
 
 /// Where events go. An error stops the framing.

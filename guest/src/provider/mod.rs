@@ -7,4 +7,4 @@ mod table;
 mod resolve;
 
 pub use resolve::{Key, Target, resolve};
-pub use table::{Auth, Credentials, Files, History, Model, Quirks, ReasoningStyle, Row, Table, TableError};
+pub use table::{Auth, Credentials, Files, History, Model, Quirks, ReasoningStyle, Row, Sign, Table, TableError};

@@ -26,7 +26,7 @@ pub struct Target<'t> {
     /// Becomes `?api-version=`.
     pub api_version: Option<Cow<'t, str>>,
     /// The region of a cloud.
-    pub region: Option<&'t str>,
+    pub region: Option<Cow<'t, str>>,
     /// The header that carries the key.
     pub auth: Auth,
     /// What the header carries.
@@ -131,7 +131,7 @@ fn target<'t>(
         base_url: Cow::Borrowed(own_url.or(row.base_url.as_deref()).unwrap_or_default()),
         path: row.path.as_deref(),
         api_version: own_version.or(row.api_version.as_deref()).map(Cow::Borrowed),
-        region: own.and_then(|model| model.region.as_deref()).or(row.region.as_deref()),
+        region: own.and_then(|model| model.region.as_deref()).or(row.region.as_deref()).map(Cow::Borrowed),
         auth: row.auth.unwrap_or_default(),
         key,
         quirks: row.quirks.as_ref().unwrap_or(&PLAIN),
@@ -144,8 +144,8 @@ fn target<'t>(
 }
 
 impl Target<'_> {
-    /// Fills in what stands in variables: the key, unless the host puts it in, and the base URL and the API's version,
-    /// unless the model's own row names them.
+    /// Fills in what stands in variables: the key, unless the host puts it in, and the base URL, the API's version and the
+    /// region, unless the model's own row names them.
     ///
     /// # Errors
     /// `authentication`, naming the variable, if a key is needed and there is none: a placeholder never leaves a foreign host.
@@ -163,6 +163,9 @@ impl Target<'_> {
         {
             self.api_version = Some(Cow::Owned(version));
         }
+        if self.region.is_none() {
+            self.region = first(&self.row.region_env).map(Cow::Owned);
+        }
         let Key::Missing(name) = self.key else { return Ok(()) };
         let Some(key) = first(&self.row.key_env) else {
             let variable = match self.row.key_env.iter().flatten().next() {
@@ -174,6 +177,13 @@ impl Target<'_> {
         };
         self.key = Key::Own(key.trim().to_owned());
         Ok(())
+    }
+
+    /// What to say where a region is needed and none is known.
+    pub fn lacks_region(&self) -> String {
+        let variable = self.row.region_env.iter().flatten().next();
+        let how = variable.map_or_else(|| "name a `region`".to_owned(), |variable| format!("set {variable}"));
+        format!("provider `{}` needs a region: {how}", self.provider)
     }
 
     /// Whether the provider can take a parameter, by OpenAI's name.

@@ -111,9 +111,15 @@ pub struct Row {
     /// Variables that replace `api_version`; the first that is set counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_version_env: Option<Vec<String>>,
-    /// The region of a cloud. None by default.
+    /// The region of a cloud; it takes the place of `{region}` in `base_url`. None by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// Variables that hold the region where `region` is absent; the first that is set counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region_env: Option<Vec<String>>,
+    /// The signature that the host makes where no variable of `key_env` is set. None by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign: Option<Sign>,
     /// The model that answers where nobody named one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_model: Option<String>,
@@ -138,6 +144,8 @@ impl Row {
             api_version: api_version.or(base.api_version),
             api_version_env: self.api_version_env.or(base.api_version_env),
             region: self.region.or(base.region),
+            region_env: self.region_env.or(base.region_env),
+            sign: self.sign.or(base.sign),
             default_model: self.default_model.or(base.default_model),
             quirks: self.quirks.or(base.quirks),
         }
@@ -163,6 +171,20 @@ pub enum Auth {
     Bearer,
     /// `api-key: KEY`.
     ApiKey,
+}
+
+/// A signature that takes the place of a key. The keys to sign with are the host's alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sign {
+    /// The service that it is for: `bedrock`.
+    pub service: String,
+    /// The variable with the access key's ID.
+    pub access_key_env: String,
+    /// The variable with the access key's secret.
+    pub secret_key_env: String,
+    /// The variable with the session token of temporary keys.
+    pub token_env: String,
 }
 
 /// Where a provider differs from its dialect. Absent means: not at all.
