@@ -110,6 +110,20 @@ struct ToolCallBody {
     /// Streams number their calls, and clients send the number back.
     #[serde(rename = "index")]
     _index: Option<u32>,
+    extra_content: Option<ExtraContent>,
+    provider_specific_fields: Option<Signature>,
+}
+
+/// The signature of a call, as answers carry it. <https://ai.google.dev/gemini-api/docs/thought-signatures#openai> (2026-11)
+#[derive(Deserialize)]
+struct ExtraContent {
+    google: Option<Signature>,
+}
+
+/// The same, as LiteLLM's clients have it. <https://docs.litellm.ai/blog/gemini_3> (2026-11)
+#[derive(Deserialize)]
+struct Signature {
+    thought_signature: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +131,7 @@ struct ToolCallBody {
 struct FunctionBody {
     name: String,
     arguments: String,
+    provider_specific_fields: Option<Signature>,
 }
 
 #[derive(Deserialize)]
@@ -220,12 +235,17 @@ fn assistant(message: Message<'_>, param: &str) -> Result<Turn, Error> {
 }
 
 fn tool_call(call: ToolCallBody, param: &str) -> Result<ToolCall, Error> {
-    let (kind, name, arguments) = match (call.kind.as_deref().unwrap_or("function"), call.function, call.custom) {
-        ("function", Some(function), None) => (ToolKind::Function, function.name, function.arguments),
-        ("custom", None, Some(custom)) => (ToolKind::Custom, custom.name, custom.input),
+    let signed = call.extra_content.and_then(|extra| extra.google).or(call.provider_specific_fields);
+    let (kind, name, arguments, signed) = match (call.kind.as_deref().unwrap_or("function"), call.function, call.custom)
+    {
+        ("function", Some(function), None) => {
+            (ToolKind::Function, function.name, function.arguments, signed.or(function.provider_specific_fields))
+        }
+        ("custom", None, Some(custom)) => (ToolKind::Custom, custom.name, custom.input, signed),
         _ => return Err(bad(param, "a tool call needs either `function` or `custom`, as its type says")),
     };
-    Ok(ToolCall { id: call.id, kind, name, arguments, signature: None })
+    let signature = signed.and_then(|signed| signed.thought_signature).filter(|signature| !signature.is_empty());
+    Ok(ToolCall { id: call.id, kind, name, arguments, signature })
 }
 
 /// Text only.
