@@ -11,6 +11,7 @@ mod reader;
 mod carry;
 mod openai;
 mod ollama;
+mod gemini;
 
 pub use exchange::{Exchange, Head, Url};
 pub use fold::{Fold, fold};
@@ -61,7 +62,8 @@ pub trait Decoder: Send {
 }
 
 /// All dialects, by name.
-pub static ALL: &[(&str, &dyn Dialect)] = &[("openai", &openai::OpenAi), ("ollama", &ollama::Ollama)];
+pub static ALL: &[(&str, &dyn Dialect)] =
+    &[("openai", &openai::OpenAi), ("ollama", &ollama::Ollama), ("gemini", &gemini::Gemini)];
 
 /// The dialect of a name.
 ///

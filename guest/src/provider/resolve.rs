@@ -201,6 +201,7 @@ impl Quirks {
     const fn none() -> Self {
         Self {
             max_tokens: None,
+            thinking_budget: Vec::new(),
             reasoning_models: Vec::new(),
             developer: false,
             seed: None,

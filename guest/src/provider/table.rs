@@ -171,6 +171,8 @@ pub enum Auth {
     Bearer,
     /// `api-key: KEY`.
     ApiKey,
+    /// `x-goog-api-key: KEY`.
+    XGoogApiKey,
 }
 
 /// A signature that takes the place of a key. The keys to sign with are the host's alone.
@@ -194,6 +196,9 @@ pub struct Quirks {
     /// The key of the token limit. `max_tokens` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<String>,
+    /// Models by prefix that take a budget of tokens to think with, where others of the dialect take a word.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub thinking_budget: Vec<String>,
     /// Models by prefix that want `max_completion_tokens`, and `developer` for `system`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasoning_models: Vec<String>,
