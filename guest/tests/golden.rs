@@ -1,9 +1,9 @@
 //! Every dialect x every case x every cut.
 //!
-//! A case is a folder `fixtures/<dialect>/<case>/`: `request.json` in OpenAI's form, with `table.json` where it needs rows of
-//! its own; `upstream.json`, what the provider has to be sent; the provider's answer as `response.json`, `.sse`, `.ndjson` or `.txt`
-//! under `head.json` (200 if absent); and `expected.json`, the completion in OpenAI's form, or the error. A case without an
-//! answer is one whose request is refused.
+//! A case is a folder `fixtures/<dialect>/<case>/`: `request.json` in OpenAI's form, with `table.json`, its own or its dialect's, where it needs rows
+//! of its own; `upstream.json`, what the provider has to be sent; the provider's answer as `response.json`, `.sse`, `.ndjson` or `.txt`
+//! under `head.json` (200 if absent), or as `response.events.json`, from which binary messages are made; and `expected.json`, the completion in OpenAI's form, or the error. A case without an
+//! answer is one whose request is refused. `whole.json` beside a streamed answer is the whole one that says the same.
 
 #![expect(clippy::unwrap_used, clippy::result_large_err, reason = "a test that cannot go on has failed")]
 
@@ -83,13 +83,27 @@ fn every_cut_and_every_line_ending_gives_the_same_deltas() {
         let Some(answer) = case.answer().filter(|answer| case.streams() && answer.head.status == 200) else { return };
         let whole = case.read(&answer);
         for ending in ["\n", "\r", "\r\n"] {
-            let body = with_endings(&answer.body, ending);
+            let body = if answer.binary { answer.body.clone() } else { with_endings(&answer.body, ending) };
+            let read = |cuts: &[usize]| case.read_stream(&answer.head, &body, cuts);
             for cut in 0..=body.len() {
-                assert_eq!(case.read_stream(&body, &[cut]), whole, "{} {ending:?} cut at {cut}", case.name());
+                assert_eq!(read(&[cut]), whole, "{} {ending:?} cut at {cut}", case.name());
             }
             let all: Vec<usize> = (0..body.len()).collect();
-            assert_eq!(case.read_stream(&body, &all), whole, "{} {ending:?} byte by byte", case.name());
+            assert_eq!(read(&all), whole, "{} {ending:?} byte by byte", case.name());
+            if answer.binary {
+                break;
+            }
         }
+    });
+}
+
+#[test]
+fn a_streamed_answer_is_the_whole_one() {
+    each_case(|case| {
+        let Ok(whole) = fs::read(case.0.join("whole.json")) else { return };
+        let answer = case.answer().unwrap();
+        let whole = case.dialect().decode(&answer.head, &whole).and_then(fold).unwrap();
+        assert_eq!(case.read(&answer).completion().unwrap(), whole, "{}", case.name());
     });
 }
 
@@ -166,6 +180,8 @@ struct Case(PathBuf);
 struct Answer {
     head: Head,
     body: Vec<u8>,
+    /// It has no lines.
+    binary: bool,
 }
 
 impl Case {
@@ -195,8 +211,10 @@ impl Case {
     /// The request to the provider, with keys as Seaway's host wants them.
     fn encode(&self) -> Result<Exchange, Error> {
         let incoming = self.incoming()?;
-        let own =
-            self.json("table.json").map_or_else(Table::default, |table| Table::from_json(&table.to_string()).unwrap());
+        let own = self
+            .json("table.json")
+            .or_else(|| self.json("../table.json"))
+            .map_or_else(Table::default, |table| Table::from_json(&table.to_string()).unwrap());
         let placeholder = Table::from_json(r#"{"credentials": "placeholder"}"#).unwrap();
         let table = Table::built_in().clone().merge(own).merge(placeholder);
         let target = resolve(&table, &incoming.request.model)?;
@@ -204,28 +222,31 @@ impl Case {
     }
 
     fn answer(&self) -> Option<Answer> {
-        let body = ["response.json", "response.sse", "response.ndjson", "response.txt"]
+        let events = self.json("response.events.json").map(|events| framed(&events));
+        let binary = events.is_some();
+        let text = ["response.json", "response.sse", "response.ndjson", "response.txt"]
             .iter()
-            .find_map(|name| fs::read(self.0.join(name)).ok())?;
+            .find_map(|name| fs::read(self.0.join(name)).ok());
+        let body = events.or(text)?;
         let head = self.json("head.json").unwrap_or_else(|| json!({ "status": 200 }));
         let fields = head["headers"].as_object().into_iter().flatten();
         let headers = fields.map(|(name, value)| (name.clone(), value.as_str().unwrap().as_bytes().to_vec()));
         let status = u16::try_from(head["status"].as_u64().unwrap()).unwrap();
-        Some(Answer { head: Head { status, headers: headers.collect() }, body })
+        Some(Answer { head: Head { status, headers: headers.collect() }, body, binary })
     }
 
     /// Reads the answer in one piece.
     fn read(&self, answer: &Answer) -> Outcome {
         if self.streams() && answer.head.status == 200 {
-            return self.read_stream(&answer.body, &[]);
+            return self.read_stream(&answer.head, &answer.body, &[]);
         }
         let result = self.dialect().decode(&answer.head, &answer.body);
         Outcome { came: result.clone().unwrap_or_default(), result: result.map(|_| ()) }
     }
 
     /// Reads a streamed answer in the pieces between the cuts.
-    fn read_stream(&self, body: &[u8], cuts: &[usize]) -> Outcome {
-        let mut reader = Reader::new(self.dialect());
+    fn read_stream(&self, head: &Head, body: &[u8], cuts: &[usize]) -> Outcome {
+        let mut reader = Reader::new(self.dialect()).under(head.clone());
         let mut came = Vec::new();
         let mut result = Ok(());
         let mut begin = 0;
@@ -264,6 +285,35 @@ fn each_case(check: impl Fn(&Case)) {
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// AWS's binary messages of a list: each an object of headers, all of them text, with the payload under `payload` - as JSON, or
+/// as the text itself - and under `cut` how many bytes its end lacks.
+fn framed(events: &Value) -> Vec<u8> {
+    let mut all = Vec::new();
+    for event in events.as_array().unwrap() {
+        let mut headers = Vec::new();
+        for (name, value) in event.as_object().unwrap().iter().filter(|(name, _)| name.starts_with(':')) {
+            let value = value.as_str().unwrap();
+            headers.push(u8::try_from(name.len()).unwrap());
+            headers.extend_from_slice(name.as_bytes());
+            headers.push(7);
+            headers.extend_from_slice(&u16::try_from(value.len()).unwrap().to_be_bytes());
+            headers.extend_from_slice(value.as_bytes());
+        }
+        let payload = &event["payload"];
+        let payload = payload.as_str().map_or_else(|| payload.to_string(), str::to_owned);
+        let length = u32::try_from(headers.len() + payload.len() + 16).unwrap();
+        let mut message = length.to_be_bytes().to_vec();
+        message.extend_from_slice(&u32::try_from(headers.len()).unwrap().to_be_bytes());
+        message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
+        message.extend_from_slice(&headers);
+        message.extend_from_slice(payload.as_bytes());
+        message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
+        message.truncate(message.len() - event["cut"].as_u64().unwrap_or(0) as usize);
+        all.extend_from_slice(&message);
+    }
+    all
 }
 
 fn with_endings(body: &[u8], ending: &str) -> Vec<u8> {

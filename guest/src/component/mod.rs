@@ -88,8 +88,8 @@ async fn complete(request: &Request) -> Result<Completion, Error> {
     let (target, dialect) = aim(&request.model)?;
     let answer = send::send(dialect, &target, request, false).await?;
     let from = |error: Error| error.from(target.provider);
-    let body = answer.body().await.map_err(from)?;
-    dialect.decode(&crate::dialect::Head::ok(), &body).and_then(fold).map_err(from)
+    let (head, body) = answer.whole().await.map_err(from)?;
+    dialect.decode(&head, &body).and_then(fold).map_err(from)
 }
 
 /// The target of a model's name, with its key, and how it is spoken to.

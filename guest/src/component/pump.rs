@@ -27,7 +27,8 @@ impl Pump {
         let (target, dialect) = aim(&request.model)?;
         let answer = send::send(dialect, &target, request, true).await?;
         let provider = target.provider.to_owned();
-        Ok(Self { provider, body: Some(answer.body), reader: Reader::new(dialect), buffer: buffer(), failed: None })
+        let reader = Reader::new(dialect).under(answer.head);
+        Ok(Self { provider, body: Some(answer.body), reader, buffer: buffer(), failed: None })
     }
 
     /// The next deltas, never none of them. `None` at the end of a complete answer; after that, or after an error, always.

@@ -44,7 +44,7 @@ pub(super) async fn send(
         }
         let here = exchange.url.clone();
         let answer = Answer::of(transmit(exchange).await.map_err(|code| from(code::error(&code)))?).map_err(from)?;
-        if answer.status == 200 {
+        if answer.head.status == 200 {
             return Ok(answer);
         }
         let (head, body) = answer.refusal().await.map_err(from)?;
@@ -55,7 +55,8 @@ pub(super) async fn send(
                 continue;
             }
         }
-        return Err(from(refused(&head, &body)));
+        // A dialect may know more of its refusals than their common shape.
+        return Err(from(dialect.decode(&head, &body).err().unwrap_or_else(|| refused(&head, &body))));
     }
 }
 
@@ -97,8 +98,7 @@ async fn transmit(exchange: Exchange) -> Result<Response, ErrorCode> {
 
 /// An answer whose head has come.
 pub(super) struct Answer {
-    status: u16,
-    headers: Vec<(String, Vec<u8>)>,
+    pub(super) head: Head,
     pub(super) body: Body,
 }
 
@@ -128,20 +128,22 @@ impl Answer {
         };
         let coding = Coding::of(field("content-encoding"))?;
         let left = field("content-length").and_then(|length| length.parse().ok());
-        Ok(Self { status, headers, body: Body { bytes, trailers: Some(trailers), left, coding, _read: read } })
+        Ok(Self {
+            head: Head { status, headers },
+            body: Body { bytes, trailers: Some(trailers), left, coding, _read: read },
+        })
     }
 
-    /// The whole body.
-    pub(super) async fn body(self) -> Result<Vec<u8>, Error> {
-        self.body.whole(MAX_DECODED).await
+    /// The head and the whole body.
+    pub(super) async fn whole(self) -> Result<(Head, Vec<u8>), Error> {
+        Ok((self.head, self.body.whole(MAX_DECODED).await?))
     }
 
     /// The head and as much of the body as an error message needs.
     async fn refusal(self) -> Result<(Head, Vec<u8>), Error> {
-        let head = Head { status: self.status, headers: self.headers };
         // A body that is cut off, or longer than any message, does not change what the status says.
         let body = self.body.whole(1 << 20).await.unwrap_or_default();
-        Ok((head, body))
+        Ok((self.head, body))
     }
 }
 

@@ -12,6 +12,7 @@ mod carry;
 mod openai;
 mod ollama;
 mod gemini;
+mod bedrock;
 
 pub use exchange::{Exchange, Head, Url};
 pub use fold::{Fold, fold};
@@ -44,6 +45,11 @@ pub trait Dialect: Sync {
 
     /// Takes the events out of the bytes of one streamed answer.
     fn framing(&self) -> Box<dyn Framing>;
+
+    /// The name that the head gives an answer, where its body gives it none. `None` if it gives none either.
+    fn id<'h>(&self, _head: &'h Head) -> Option<&'h str> {
+        None
+    }
 }
 
 /// Reads the events of one streamed answer.
@@ -62,8 +68,12 @@ pub trait Decoder: Send {
 }
 
 /// All dialects, by name.
-pub static ALL: &[(&str, &dyn Dialect)] =
-    &[("openai", &openai::OpenAi), ("ollama", &ollama::Ollama), ("gemini", &gemini::Gemini)];
+pub static ALL: &[(&str, &dyn Dialect)] = &[
+    ("openai", &openai::OpenAi),
+    ("ollama", &ollama::Ollama),
+    ("gemini", &gemini::Gemini),
+    ("bedrock", &bedrock::Bedrock),
+];
 
 /// The dialect of a name.
 ///

@@ -15,6 +15,8 @@ pub struct Reader {
     framing: Box<dyn Framing>,
     decoder: Box<dyn Decoder>,
     shape: Shape,
+    /// Some dialects say in the head what others say in the body.
+    head: Head,
 }
 
 /// What the first byte said the answer is.
@@ -30,7 +32,19 @@ enum Shape {
 impl Reader {
     /// A reader for one answer.
     pub fn new(dialect: &'static dyn Dialect) -> Self {
-        Self { dialect, framing: dialect.framing(), decoder: dialect.decoder(), shape: Shape::Unknown }
+        Self {
+            dialect,
+            framing: dialect.framing(),
+            decoder: dialect.decoder(),
+            shape: Shape::Unknown,
+            head: Head::ok(),
+        }
+    }
+
+    /// The same, for the answer under this head.
+    #[must_use]
+    pub fn under(self, head: Head) -> Self {
+        Self { head, ..self }
     }
 
     /// Takes more bytes, and adds what they say to `deltas`.
@@ -52,8 +66,23 @@ impl Reader {
             body.extend_from_slice(bytes);
             return Ok(());
         }
+        let before = deltas.len();
         let decoder = &mut self.decoder;
-        self.framing.push(bytes, &mut |event| decoder.event(event, deltas))
+        let result = self.framing.push(bytes, &mut |event| decoder.event(event, deltas));
+        self.name(&mut deltas[before..]);
+        result
+    }
+
+    /// Gives the answer its head's name, if its body has given it none.
+    fn name(&self, deltas: &mut [Delta]) {
+        let Some(id) = self.dialect.id(&self.head) else { return };
+        for delta in deltas {
+            if let Delta::Start(start) = delta
+                && start.id.is_empty()
+            {
+                id.clone_into(&mut start.id);
+            }
+        }
     }
 
     /// The bytes have come to a good end: adds the last deltas.
@@ -62,7 +91,7 @@ impl Reader {
     /// `connection` unless the dialect's terminal event was seen; otherwise as `push`.
     pub fn end(&mut self, deltas: &mut Vec<Delta>) -> Result<(), Error> {
         if let Shape::Whole(body) = &self.shape {
-            deltas.extend(self.dialect.decode(&Head::ok(), body)?);
+            deltas.extend(self.dialect.decode(&self.head, body)?);
             return Ok(());
         }
         if matches!(self.shape, Shape::Unknown) {

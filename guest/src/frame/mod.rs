@@ -6,6 +6,7 @@
 pub mod coding;
 pub mod sse;
 pub mod ndjson;
+pub mod eventstream;
 
 use crate::bindings::Error;
 
