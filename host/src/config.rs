@@ -4,13 +4,15 @@
 //! file, lays it over the built-in provider table, and says what each part needs - a policy and its destinations for the
 //! session, one JSON document for the component, limits for the runtime. Invariant: that document holds no secret.
 
+mod implied;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use seaway_guest::provider::{Credentials, Model, Row, Table};
-use seaway_session::credentials::{self, Prefix, Source};
+use seaway_session::credentials::Source;
 use seaway_session::policy::units::{Size, Timeout};
 use seaway_session::policy::{Document, Error, Preset};
 use seaway_session::{Destination, Destinations, Environment, Origin, Policy};
@@ -159,8 +161,9 @@ impl Config {
         let mut table = Table::built_in().clone();
         let moved = move_rows(&mut table, environment, &named);
         table = table.merge(Table { providers, models, credentials: Some(Credentials::Placeholder) });
+        implied::regions(&mut table, environment);
         let destinations = destinations(&table, &moved, &named)?;
-        imply_credentials(&mut policy.credentials, &table, environment)?;
+        implied::credentials(&mut policy.credentials, &mut table, environment)?;
         Ok(Self {
             path: path.map(Path::to_owned),
             policy,
@@ -177,7 +180,10 @@ impl Config {
     /// The component's configuration: the document of `SEAWAY_MODELS`.
     #[must_use]
     pub fn models(&self) -> String {
-        self.table.to_json()
+        let mut table = self.table.clone();
+        // Who signs is no business of the component's.
+        table.providers.values_mut().for_each(|row| row.sign = None);
+        table.to_json()
     }
 
     /// The model to ask where nobody named one: `[complete] model`, else the default of the only provider whose key is
@@ -258,10 +264,10 @@ fn move_rows(table: &mut Table, environment: &Environment, named: &BTreeSet<Stri
 fn destinations(table: &Table, moved: &[Moved], named: &BTreeSet<String>) -> Result<Destinations, Error> {
     let mut found = Destinations::default();
     for (name, row) in &table.providers {
-        let Some(base_url) = &row.base_url else { continue };
+        let Some(base_url) = implied::base_url(name, row, None)? else { continue };
         let local = row.local.unwrap_or_default();
         let moved = moved.iter().find(|moved| moved.provider == *name);
-        let origin = Origin::parse(base_url).map_err(|error| match moved {
+        let origin = Origin::parse(&base_url).map_err(|error| match moved {
             Some(Moved { variable, .. }) => Error::new(format!("variable `{variable}`: {error}")),
             None => Error::key(key("providers", name, "base_url"), error),
         })?;
@@ -269,8 +275,8 @@ fn destinations(table: &Table, moved: &[Moved], named: &BTreeSet<String>) -> Res
         list.push(Destination { origin, local });
     }
     for (name, model) in &table.models {
-        let Some(base_url) = &model.base_url else { continue };
-        let origin = Origin::parse(base_url).map_err(|error| Error::key(key("models", name, "base_url"), error))?;
+        let Some(base_url) = implied::own_base_url(table, name, model)? else { continue };
+        let origin = Origin::parse(&base_url).map_err(|error| Error::key(key("models", name, "base_url"), error))?;
         found.written.push(Destination { origin, local: false });
     }
     Ok(found)
@@ -284,37 +290,6 @@ fn key(section: &str, name: &str, column: &str) -> String {
     }
 }
 
-/// Adds the credential of each provider that has a key variable, unless the file has one of that name; a credential
-/// without `urls` may go where its providers are.
-fn imply_credentials(
-    credentials: &mut BTreeMap<String, credentials::Settings>,
-    table: &Table,
-    environment: &Environment,
-) -> Result<(), Error> {
-    let mut homes: BTreeMap<&str, Vec<Prefix>> = BTreeMap::new();
-    for (name, row) in &table.providers {
-        let Some(credential) = row.credential_name(name) else { continue };
-        let home = homes.entry(credential).or_default();
-        if let Some(base_url) = &row.base_url {
-            let prefix =
-                Prefix::parse(base_url).map_err(|error| Error::key(key("providers", name, "base_url"), error))?;
-            home.push(prefix);
-        }
-        let set = |variable: &&str| environment.get(variable).is_some();
-        let variable = variables(&row.key_env).find(set).or_else(|| variables(&row.key_env).next());
-        if let Some(variable) = variable
-            && !credentials.contains_key(credential)
-        {
-            let implied = credentials::Settings::key(Source::Env(variable.to_owned()), Vec::new());
-            credentials.insert(credential.to_owned(), implied);
-        }
-    }
-    for (name, settings) in credentials.iter_mut().filter(|(_, settings)| settings.urls.is_empty()) {
-        settings.urls = homes.remove(name.as_str()).unwrap_or_default();
-    }
-    Ok(())
-}
-
 /// A number that tells a file's text from another, without a memory of what is in it.
 pub(crate) fn fingerprint(text: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -324,7 +299,7 @@ pub(crate) fn fingerprint(text: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use seaway_session::credentials::Sort;
+    use seaway_session::credentials::{Prefix, Sort};
 
     use super::*;
 
