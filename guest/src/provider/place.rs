@@ -14,8 +14,8 @@ const GLOBAL: &str = "global";
 pub enum Unplaced {
     /// Nobody has named what belongs there: `region` or `project`.
     Missing(&'static str),
-    /// What is named cannot stand there: one line.
-    Odd(String),
+    /// What is named as the `region` or the `project` cannot stand there.
+    Odd(&'static str, String),
 }
 
 /// Puts a region and a project into their places. `{region}-` before a host's name falls away where the region is `global`.
@@ -33,7 +33,7 @@ pub fn placed<'b>(base: &'b str, region: Option<&str>, project: Option<&str>) ->
         }
         let value = value.filter(|value| !value.is_empty()).ok_or(Unplaced::Missing(name))?;
         if value.chars().any(|letter| !letter.is_ascii_alphanumeric() && !more.contains(letter)) {
-            return Err(Unplaced::Odd(format!("`{}` is no {name}", value.escape_debug())));
+            return Err(Unplaced::Odd(name, value.escape_debug().to_string()));
         }
         base = Cow::Owned(base.replace(place, value));
     }
@@ -59,7 +59,10 @@ mod tests {
         assert_eq!(placed(VERTEX, None, Some("p")), Err(Unplaced::Missing("region")));
         assert_eq!(placed(VERTEX, Some("us-west1"), Some("")), Err(Unplaced::Missing("project")));
         for (region, project) in [("evil.example/x", "p"), ("us@", "p"), ("us-west1", "p/../q"), ("us-west1", "p\n")] {
-            assert!(matches!(placed(VERTEX, Some(region), Some(project)), Err(Unplaced::Odd(_))), "{region} {project}");
+            assert!(
+                matches!(placed(VERTEX, Some(region), Some(project)), Err(Unplaced::Odd(..))),
+                "{region} {project}"
+            );
         }
     }
 }

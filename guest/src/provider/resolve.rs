@@ -193,7 +193,7 @@ impl Target<'_> {
     pub fn place<'b>(&self, base: &'b str) -> Result<Cow<'b, str>, Error> {
         placed(base, self.region.as_deref(), self.project.as_deref()).map_err(|unplaced| {
             let message = match unplaced {
-                Unplaced::Odd(why) => why,
+                Unplaced::Odd(name, value) => format!("`{value}` is no {name}"),
                 Unplaced::Missing(name) => {
                     let variables = if name == "region" { &self.row.region_env } else { &self.row.project_env };
                     let how = match variables.iter().flatten().next() {
