@@ -40,7 +40,15 @@ pub(super) struct Message<'a> {
     _provider_specific_fields: Option<IgnoredAny>,
     /// The forerunner of `tool_calls`; clients send it as null.
     function_call: Option<IgnoredAny>,
-    images: Option<Vec<IgnoredAny>>,
+    /// As answers carry them: see `answer::write_image`.
+    #[serde(borrow)]
+    images: Option<Vec<ImageBody<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct ImageBody<'a> {
+    #[serde(borrow)]
+    image_url: ImageUrl<'a>,
 }
 
 /// A content: text, or parts.
@@ -201,9 +209,6 @@ pub(super) fn message(message: Message<'_>, place: usize) -> Result<Turn, Error>
 }
 
 fn assistant(message: Message<'_>, param: &str) -> Result<Turn, Error> {
-    if message.images.is_some_and(|images| !images.is_empty()) {
-        return Err(bad(param, "`images` of an assistant message are not understood"));
-    }
     let mut all = Vec::new();
     let thoughts = message.reasoning_content.or(message.reasoning).filter(|text| !text.is_empty());
     match (message.thinking_blocks.filter(|blocks| !blocks.is_empty()), thoughts) {
@@ -223,6 +228,10 @@ fn assistant(message: Message<'_>, param: &str) -> Result<Turn, Error> {
     content.retain(|part| !matches!(part, Part::Text(text) if text.text.is_empty()));
     mark(content.last_mut(), cache_control(message.cache_control)?);
     all.append(&mut content);
+    all.extend(message.images.into_iter().flatten().map(|ImageBody { image_url: ImageUrl { url, detail } }| {
+        let (source, media_type) = Source::at(url);
+        Part::Image(Image { source, media_type, detail, cache_control: None })
+    }));
     all.extend(message.refusal.filter(|text| !text.is_empty()).map(Part::Refusal));
     all.extend(message.audio.map(|audio| {
         let source = Source::Id(audio.id);

@@ -4,7 +4,10 @@
 //! Before: `encode`. After: the same body. Invariant: content is written or refused, never dropped; neighbours of one role
 //! are one content; and a signature goes back on a part like the one it came with.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
+};
 
 use super::config::{resolution, thinks_in_tokens};
 use crate::{
@@ -142,18 +145,17 @@ impl<'c> Conversation<'c> {
     }
 
     /// What the model said before. A block of thoughts with a signature is what `decode` made of the thoughts and of the
-    /// signature of the part after them.
+    /// signature of a part after them; a form that keeps thoughts apart from the rest still has both in their order.
     fn assistant(&mut self, said: &'c AssistantMessage) -> Result<(), Error> {
         self.carrier.cannot("name", said.name.is_some())?;
         let mut parts: Vec<Signed<'c>> = Vec::new();
-        let mut signature = None;
+        let mut waiting: VecDeque<&'c str> = VecDeque::new();
         for part in &said.parts {
             let piece = match part {
-                Part::Reasoning(ReasoningBlock::Open(OpenReasoning { text, signature: next })) => {
-                    parts.extend(signature.take().map(Signed::nothing));
+                Part::Reasoning(ReasoningBlock::Open(OpenReasoning { text, signature })) => {
                     let thoughts = Some(Piece::Thought(text)).filter(|_| !text.is_empty());
                     parts.extend(thoughts.map(|piece| Signed { piece, signature: None }));
-                    signature = next.as_deref();
+                    waiting.extend(signature.as_deref());
                     continue;
                 }
                 Part::Reasoning(ReasoningBlock::Redacted(_)) => {
@@ -164,15 +166,16 @@ impl<'c> Conversation<'c> {
                 Part::ToolCall(call) => {
                     self.called.insert(&call.id, &call.name);
                     if let Some(own) = &call.signature {
-                        parts.extend(signature.replace(own).map(Signed::nothing));
+                        parts.extend(waiting.drain(..).map(Signed::nothing));
+                        waiting.push_back(own);
                     }
                     Piece::Call(call)
                 }
                 Part::Text(_) | Part::Image(_) | Part::Audio(_) | Part::File(_) => self.user_part(part)?,
             };
-            parts.push(Signed { piece, signature: signature.take() });
+            parts.push(Signed { piece, signature: waiting.pop_front() });
         }
-        parts.extend(signature.map(Signed::nothing));
+        parts.extend(waiting.into_iter().map(Signed::nothing));
         self.sign(&mut parts);
         parts.into_iter().for_each(|part| self.say("model", part));
         Ok(())

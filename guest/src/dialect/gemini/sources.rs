@@ -4,6 +4,8 @@
 //! Before: a candidate's metadata. After: `decode` says it before the choice's finish. Invariant: places are characters of
 //! the choice's text, as OpenAI counts them, where Google counts bytes of UTF-8; what is no web page is kept as it is.
 
+use std::collections::BTreeSet;
+
 use super::{schema::compact, wire};
 use crate::{
     bindings::{Annotation, UrlCitation},
@@ -20,7 +22,7 @@ pub(super) struct Sources {
     /// Repeats, and then says more: the last counts.
     grounding: Option<String>,
     /// The citations that have been said.
-    cited: Vec<u64>,
+    cited: BTreeSet<u64>,
 }
 
 impl Sources {
@@ -39,11 +41,9 @@ impl Sources {
         for wire::Citation { start_index, end_index, uri, title } in metadata.citations.into_iter().flatten() {
             let Some(url) = uri.filter(|uri| !uri.is_empty()) else { continue };
             let known = hash(format!("{start_index:?} {end_index:?} {url}").as_bytes());
-            if self.cited.contains(&known) {
+            let new_one = if self.cited.len() < MOST { self.cited.insert(known) } else { !self.cited.contains(&known) };
+            if !new_one {
                 continue;
-            }
-            if self.cited.len() < MOST {
-                self.cited.push(known);
             }
             let (start_index, end_index) = self.text.between(start_index, end_index);
             new.push(Annotation::UrlCitation(UrlCitation { url, title, start_index, end_index }));
