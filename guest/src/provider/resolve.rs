@@ -222,13 +222,13 @@ impl Quirks {
     const fn none() -> Self {
         Self {
             max_tokens: None,
-            thinking_budget: Vec::new(),
             reasoning_models: Vec::new(),
             developer: false,
             seed: None,
             required: None,
             tool_id_length: None,
             stream_options: None,
+            budget_models: Vec::new(),
             reasoning: None,
             history: None,
             files: None,

@@ -204,9 +204,6 @@ pub struct Quirks {
     /// The key of the token limit. `max_tokens` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<String>,
-    /// Models by prefix that take a budget of tokens to think with, where others of the dialect take a word.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub thinking_budget: Vec<String>,
     /// Models by prefix that want `max_completion_tokens`, and `developer` for `system`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasoning_models: Vec<String>,
@@ -224,6 +221,9 @@ pub struct Quirks {
     /// `false` where the usage always comes and `stream_options` is unknown. `true` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<bool>,
+    /// Models by prefix whose thinking is asked for with a budget of tokens. Others get a word for how much.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budget_models: Vec<String>,
     /// How reasoning is asked for. `effort` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<ReasoningStyle>,

@@ -166,7 +166,7 @@ enum Thinking {
 
 /// Whether the model thinks in tokens, as the older ones do, by the row's prefixes.
 pub(super) fn thinks_in_tokens(carrier: &Carrier<'_>) -> bool {
-    carrier.target.quirks.thinking_budget.iter().any(|prefix| carrier.target.model.starts_with(prefix.as_str()))
+    carrier.target.quirks.budget_models.iter().any(|prefix| carrier.target.model.starts_with(prefix.as_str()))
 }
 
 /// <https://ai.google.dev/gemini-api/docs/openai#thinking>: what Google makes of OpenAI's words;
