@@ -3,12 +3,12 @@
 //! Before: `wire` has read the JSON. After: `fold`, or a stream's reader. Invariant: each choice is finished exactly once,
 //! after all else that it says, tool calls are numbered from 0 without gaps, and the usage comes once, last.
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     finish,
     schema::compact,
-    sources::{Sources, other},
+    sources::{Sources, other, read, text},
     wire::{self, Body, Part},
 };
 use crate::{
@@ -127,8 +127,10 @@ impl Stream {
         if let Some(usage) = body.usage_metadata.filter(|usage| usage.prompt_token_count.is_some()) {
             self.usage = Some(figures(&usage));
         }
-        if let Some(wire::PromptFeedback { block_reason: Some(word), block_reason_message }) = body.prompt_feedback {
-            self.blocked = Some((word, block_reason_message.filter(|said| !said.is_empty())));
+        if let Some(feedback) = body.prompt_feedback.map(|raw| read(raw.get()))
+            && let Some(word) = text(&feedback, "blockReason")
+        {
+            self.blocked = Some((word.to_owned(), text(&feedback, "blockReasonMessage").map(str::to_owned)));
         }
         for (place, candidate) in body.candidates.into_iter().flatten().enumerate() {
             let place = u32::try_from(place).unwrap_or(u32::MAX);
@@ -180,12 +182,12 @@ impl Stream {
             self.choices.len() - 1
         });
         let open = &mut self.choices[at];
-        deltas.extend(candidate.logprobs_result.and_then(|result| tokens(index, result)));
+        deltas.extend(candidate.logprobs_result.and_then(|result| tokens(index, &read(result.get()))));
         for part in candidate.content.and_then(|content| content.parts).into_iter().flatten() {
             open.part(part, answer, deltas);
         }
         if let Some(metadata) = candidate.citation_metadata {
-            let cited = open.sources.cited(metadata);
+            let cited = open.sources.cited(metadata.get());
             open.annotate(cited, deltas);
         }
         if let Some(metadata) = candidate.grounding_metadata {
@@ -278,25 +280,34 @@ impl Open {
 
 /// A picture or a sound. `None` for anything else.
 fn media(choice: u32, raw: &RawValue) -> Option<Delta> {
-    let wire::Blob { mime_type, data } = serde_json::from_str(raw.get()).ok()?;
-    if mime_type.starts_with("image/") {
-        let source = Source::Base64(data.into_owned());
-        let image = Image { source, media_type: Some(mime_type.into_owned()), detail: None, cache_control: None };
-        return Some(Delta::Image(ImageDelta { choice, image }));
+    let mut blob = read(raw.get());
+    let mime_type = text(&blob, "mimeType")?.to_owned();
+    let (image, audio) = (mime_type.starts_with("image/"), mime_type.starts_with("audio/"));
+    let Some(Value::String(data)) = blob.get_mut("data").filter(|_| image || audio).map(Value::take) else {
+        return None;
+    };
+    if audio {
+        let (base64, id, transcript, expires_at) = (Some(data), None, None, None);
+        return Some(Delta::Audio(AudioDelta { choice, id, base64, transcript, expires_at }));
     }
-    let base64 = Some(data.into_owned()).filter(|_| mime_type.starts_with("audio/"))?;
-    Some(Delta::Audio(AudioDelta { choice, id: None, base64: Some(base64), transcript: None, expires_at: None }))
+    let (source, media_type) = (Source::Base64(data), Some(mime_type));
+    Some(Delta::Image(ImageDelta { choice, image: Image { source, media_type, detail: None, cache_control: None } }))
 }
 
-fn tokens(choice: u32, result: wire::LogprobsResult) -> Option<Delta> {
-    let one = |token: wire::Token| Logprob { token: token.token, logprob: token.log_probability, bytes: None };
-    let mut top = result.top_candidates.into_iter().flatten();
-    let content: Vec<TokenLogprob> = result
-        .chosen_candidates?
-        .into_iter()
-        .map(|chosen| {
-            let top = top.next().and_then(|top| top.candidates).into_iter().flatten().map(one).collect();
-            TokenLogprob { chosen: one(chosen), top }
+fn tokens(choice: u32, result: &Value) -> Option<Delta> {
+    let one = |token: &Value| Logprob {
+        token: token.get("token").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        logprob: token.get("logProbability").and_then(Value::as_f64).unwrap_or_default(),
+        bytes: None,
+    };
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let top = list(result, "topCandidates");
+    let content: Vec<TokenLogprob> = list(result, "chosenCandidates")
+        .iter()
+        .enumerate()
+        .map(|(place, chosen)| {
+            let top = top.get(place).map(|top| list(top, "candidates")).unwrap_or_default();
+            TokenLogprob { chosen: one(chosen), top: top.iter().map(one).collect() }
         })
         .collect();
     let logprobs = Logprobs { content, refusal: Vec::new() };
@@ -305,11 +316,13 @@ fn tokens(choice: u32, result: wire::LogprobsResult) -> Option<Delta> {
 
 /// Google counts thoughts beside the candidates, and what tools put into the prompt beside the prompt; what it read from a
 /// cache is in the prompt. <https://ai.google.dev/api/generate-content#UsageMetadata> (2026-11)
-fn figures(usage: &wire::Usage) -> Usage {
+fn figures(usage: &wire::Usage<'_>) -> Usage {
     let sum = |one: Option<u64>, other: Option<u64>| one.unwrap_or_default().saturating_add(other.unwrap_or_default());
-    let audio = |details: &Option<Vec<wire::ModalityCount>>| {
-        let audio = details.iter().flatten().find(|detail| detail.modality.as_deref() == Some("AUDIO"));
-        audio.and_then(|detail| detail.token_count)
+    let audio = |details: Option<&RawValue>| {
+        // Few answers have any, and every event has the details.
+        let details = read(details.map(RawValue::get).filter(|details| details.contains("AUDIO"))?);
+        let audio = details.as_array()?.iter().find(|detail| text(detail, "modality") == Some("AUDIO"))?;
+        audio.get("tokenCount")?.as_u64()
     };
     let prompt_tokens = sum(usage.prompt_token_count, usage.tool_use_prompt_token_count);
     let completion_tokens = sum(usage.candidates_token_count, usage.thoughts_token_count);
@@ -319,9 +332,9 @@ fn figures(usage: &wire::Usage) -> Usage {
         total_tokens: usage.total_token_count.unwrap_or_else(|| prompt_tokens.saturating_add(completion_tokens)),
         cached_tokens: usage.cached_content_token_count,
         cache_write_tokens: None,
-        prompt_audio_tokens: audio(&usage.prompt_tokens_details),
+        prompt_audio_tokens: audio(usage.prompt_tokens_details),
         reasoning_tokens: usage.thoughts_token_count,
-        completion_audio_tokens: audio(&usage.candidates_tokens_details),
+        completion_audio_tokens: audio(usage.candidates_tokens_details),
         accepted_prediction_tokens: None,
         rejected_prediction_tokens: None,
     }

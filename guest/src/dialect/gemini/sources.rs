@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{schema::compact, wire};
+use serde_json::Value;
+
+use super::schema::compact;
 use crate::{
     bindings::{Annotation, UrlCitation},
     dialect::hash,
@@ -35,18 +37,19 @@ impl Sources {
         self.grounding = Some(metadata.to_owned());
     }
 
-    /// The citations that have not been said yet.
-    pub(super) fn cited(&mut self, metadata: wire::CitationMetadata) -> Vec<Annotation> {
+    /// The citations that have not been said yet. The Gemini API calls them `citationSources`, Vertex `citations`.
+    pub(super) fn cited(&mut self, metadata: &str) -> Vec<Annotation> {
+        let all = read(metadata);
+        let list = ["citationSources", "citations"].into_iter().find_map(|key| all.get(key)?.as_array());
         let mut new = Vec::new();
-        for wire::Citation { start_index, end_index, uri, title } in metadata.citations.into_iter().flatten() {
-            let Some(url) = uri.filter(|uri| !uri.is_empty()) else { continue };
-            let known = hash(format!("{start_index:?} {end_index:?} {url}").as_bytes());
+        for citation in list.into_iter().flatten() {
+            let Some(url) = text(citation, "uri") else { continue };
+            let (start, end) = (number(citation, "startIndex"), number(citation, "endIndex"));
+            let known = hash(format!("{start:?} {end:?} {url}").as_bytes());
             let new_one = if self.cited.len() < MOST { self.cited.insert(known) } else { !self.cited.contains(&known) };
-            if !new_one {
-                continue;
+            if new_one {
+                new.push(page(url, text(citation, "title"), self.text.between(start, end)));
             }
-            let (start_index, end_index) = self.text.between(start_index, end_index);
-            new.push(Annotation::UrlCitation(UrlCitation { url, title, start_index, end_index }));
         }
         new
     }
@@ -55,22 +58,23 @@ impl Sources {
     /// page that no place names.
     pub(super) fn end(&mut self) -> Vec<Annotation> {
         let Some(raw) = self.grounding.take() else { return Vec::new() };
-        let Ok(found) = serde_json::from_str::<wire::Grounding<'_>>(&raw) else {
-            return vec![other("groundingMetadata", &raw)];
-        };
-        let pages: Vec<Option<wire::Place>> =
-            found.grounding_chunks.into_iter().flatten().map(|chunk| chunk.web).collect();
+        let found = read(&raw);
+        let list = |key: &str| found.get(key).and_then(Value::as_array).into_iter().flatten();
+        let pages: Vec<Option<&Value>> = list("groundingChunks")
+            .map(|chunk| ["web", "retrievedContext", "maps"].into_iter().find_map(|kind| chunk.get(kind)))
+            .collect();
         let mut named = vec![false; pages.len()];
         let mut annotations = Vec::new();
-        let mut cite = |at: usize, (start_index, end_index)| {
-            let Some(wire::Place { uri: Some(url), title }) = pages.get(at).and_then(Option::as_ref) else { return };
-            let citation = UrlCitation { url: url.clone(), title: title.clone(), start_index, end_index };
-            annotations.push(Annotation::UrlCitation(citation));
+        let mut cite = |at: usize, place| {
+            let page_at = pages.get(at).copied().flatten();
+            let cited = page_at.and_then(|found| Some(page(text(found, "uri")?, text(found, "title"), place)));
+            annotations.extend(cited);
         };
-        for support in found.grounding_supports.into_iter().flatten() {
-            let place =
-                support.segment.map_or((None, None), |place| self.text.between(place.start_index, place.end_index));
-            for at in support.grounding_chunk_indices.into_iter().flatten() {
+        for support in list("groundingSupports") {
+            let segment = support.get("segment").unwrap_or(&Value::Null);
+            let place = self.text.between(number(segment, "startIndex"), number(segment, "endIndex"));
+            let indices = support.get("groundingChunkIndices").and_then(Value::as_array).into_iter().flatten();
+            for at in indices.filter_map(|at| usize::try_from(at.as_u64()?).ok()) {
                 if let Some(named) = named.get_mut(at) {
                     *named = true;
                 }
@@ -82,9 +86,27 @@ impl Sources {
         }
         // Whoever shows the answer has to show this beside it.
         // https://ai.google.dev/gemini-api/docs/google-search#search-suggestions (2026-11)
-        annotations.extend(found.search_entry_point.map(|raw| other("searchEntryPoint", raw.get())));
+        annotations.extend(found.get("searchEntryPoint").map(|shown| other("searchEntryPoint", &shown.to_string())));
         annotations
     }
+}
+
+/// JSON that was valid as a part of the answer; what cannot be read says nothing.
+pub(super) fn read(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+pub(super) fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
+    value.get(key)?.as_str().filter(|text| !text.is_empty())
+}
+
+fn number(value: &Value, key: &str) -> Option<u64> {
+    value.get(key)?.as_u64()
+}
+
+fn page(url: &str, title: Option<&str>, (start_index, end_index): (Option<u64>, Option<u64>)) -> Annotation {
+    let title = title.map(str::to_owned);
+    Annotation::UrlCitation(UrlCitation { url: url.to_owned(), title, start_index, end_index })
 }
 
 /// What is no web page, as the provider wrote it.

@@ -2,9 +2,8 @@
 //! <https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse> (2026-11)
 //!
 //! Before: the JSON of an answer or an event. After: `decode` turns it into deltas. Invariant: what an answer may lack is an
-//! option, and unknown keys are passed over.
-
-use std::borrow::Cow;
+//! option, and unknown keys are passed over. What few answers have stays text until it is needed: a type of its own for each
+//! of those would be most of the dialect's code.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -15,10 +14,10 @@ use serde_json::value::RawValue;
 pub(super) struct Body<'a> {
     #[serde(borrow, default)]
     pub(super) candidates: Option<Vec<Candidate<'a>>>,
-    #[serde(default)]
-    pub(super) prompt_feedback: Option<PromptFeedback>,
-    #[serde(default)]
-    pub(super) usage_metadata: Option<Usage>,
+    #[serde(borrow, default)]
+    pub(super) prompt_feedback: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) usage_metadata: Option<Usage<'a>>,
     #[serde(default)]
     pub(super) model_version: Option<String>,
     #[serde(default)]
@@ -32,15 +31,6 @@ pub(super) struct Body<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct PromptFeedback {
-    #[serde(default)]
-    pub(super) block_reason: Option<String>,
-    #[serde(default)]
-    pub(super) block_reason_message: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Candidate<'a> {
     #[serde(default)]
     pub(super) index: Option<u32>,
@@ -50,12 +40,12 @@ pub(super) struct Candidate<'a> {
     pub(super) finish_reason: Option<String>,
     #[serde(default)]
     pub(super) finish_message: Option<String>,
-    #[serde(default)]
-    pub(super) logprobs_result: Option<LogprobsResult>,
+    #[serde(borrow, default)]
+    pub(super) logprobs_result: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) grounding_metadata: Option<&'a RawValue>,
-    #[serde(default)]
-    pub(super) citation_metadata: Option<CitationMetadata>,
+    #[serde(borrow, default)]
+    pub(super) citation_metadata: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) url_context_metadata: Option<&'a RawValue>,
 }
@@ -98,108 +88,10 @@ pub(super) struct FunctionCall<'a> {
     pub(super) args: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Blob<'a> {
-    #[serde(borrow, default)]
-    pub(super) mime_type: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub(super) data: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct LogprobsResult {
-    #[serde(default)]
-    pub(super) chosen_candidates: Option<Vec<Token>>,
-    #[serde(default)]
-    pub(super) top_candidates: Option<Vec<Tokens>>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Tokens {
-    #[serde(default)]
-    pub(super) candidates: Option<Vec<Token>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Token {
-    #[serde(default)]
-    pub(super) token: String,
-    #[serde(default)]
-    pub(super) log_probability: f64,
-}
-
-/// The Gemini API says `citationSources`, Vertex says `citations`.
-#[derive(Deserialize)]
-pub(super) struct CitationMetadata {
-    #[serde(default, rename = "citationSources", alias = "citations")]
-    pub(super) citations: Option<Vec<Citation>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Citation {
-    #[serde(default)]
-    pub(super) start_index: Option<u64>,
-    #[serde(default)]
-    pub(super) end_index: Option<u64>,
-    #[serde(default)]
-    pub(super) uri: Option<String>,
-    #[serde(default)]
-    pub(super) title: Option<String>,
-}
-
-/// What a search found. <https://ai.google.dev/gemini-api/docs/google-search> (2026-11)
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Grounding<'a> {
-    #[serde(default)]
-    pub(super) grounding_chunks: Option<Vec<Chunk>>,
-    #[serde(default)]
-    pub(super) grounding_supports: Option<Vec<Support>>,
-    #[serde(borrow, default)]
-    pub(super) search_entry_point: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Chunk {
-    #[serde(default, alias = "retrievedContext", alias = "maps")]
-    pub(super) web: Option<Place>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Place {
-    #[serde(default)]
-    pub(super) uri: Option<String>,
-    #[serde(default)]
-    pub(super) title: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Support {
-    #[serde(default)]
-    pub(super) segment: Option<Segment>,
-    #[serde(default)]
-    pub(super) grounding_chunk_indices: Option<Vec<usize>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Segment {
-    #[serde(default)]
-    pub(super) start_index: Option<u64>,
-    #[serde(default)]
-    pub(super) end_index: Option<u64>,
-}
-
 /// <https://ai.google.dev/api/generate-content#UsageMetadata> (2026-11)
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Usage {
+pub(super) struct Usage<'a> {
     #[serde(default)]
     pub(super) prompt_token_count: Option<u64>,
     #[serde(default)]
@@ -212,19 +104,10 @@ pub(super) struct Usage {
     pub(super) cached_content_token_count: Option<u64>,
     #[serde(default)]
     pub(super) total_token_count: Option<u64>,
-    #[serde(default)]
-    pub(super) prompt_tokens_details: Option<Vec<ModalityCount>>,
-    #[serde(default)]
-    pub(super) candidates_tokens_details: Option<Vec<ModalityCount>>,
+    #[serde(borrow, default)]
+    pub(super) prompt_tokens_details: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) candidates_tokens_details: Option<&'a RawValue>,
     #[serde(default)]
     pub(super) service_tier: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ModalityCount {
-    #[serde(default)]
-    pub(super) modality: Option<String>,
-    #[serde(default)]
-    pub(super) token_count: Option<u64>,
 }
