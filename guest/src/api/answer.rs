@@ -85,7 +85,7 @@ fn message(to: &mut Object<'_>, message: &AssistantMessage) -> Written {
                     thoughts.push_str(&open.text);
                 }
                 sealed |= is_sealed(block);
-                blocks.push(block);
+                grow(&mut blocks, block);
             }
             Part::ToolCall(call) => calls.push(call),
             Part::Image(image) => images.push(image),
@@ -101,7 +101,7 @@ fn message(to: &mut Object<'_>, message: &AssistantMessage) -> Written {
     to.set("refusal", &Some(&refusal).filter(|refusal| !refusal.is_empty()));
     to.some("reasoning_content", Some(&thoughts).filter(|thoughts| !thoughts.is_empty()));
     if sealed {
-        to.list("thinking_blocks", blocks, thinking_block)?;
+        to.list("thinking_blocks", &blocks, thinking_block)?;
     }
     if !calls.is_empty() {
         to.list("tool_calls", calls, |out, call| json::object(out, |to| tool_call(to, call)))?;
@@ -121,6 +121,17 @@ fn message(to: &mut Object<'_>, message: &AssistantMessage) -> Written {
         })?;
     }
     to.list("annotations", &message.annotations, write_annotation)
+}
+
+/// Adds a block by the rule of `dialect::fold`, which whoever reads this goes by: thoughts grow until their signature has come.
+fn grow(blocks: &mut Vec<ReasoningBlock>, block: &ReasoningBlock) {
+    match (blocks.last_mut(), block) {
+        (Some(ReasoningBlock::Open(last)), ReasoningBlock::Open(more)) if last.signature.is_none() => {
+            last.text.push_str(&more.text);
+            last.signature.clone_from(&more.signature);
+        }
+        _ => blocks.push(block.clone()),
+    }
 }
 
 /// Whether a block says more than `reasoning_content` can.
@@ -160,7 +171,16 @@ pub(super) fn tool_call(to: &mut Object<'_>, call: &ToolCall) -> Written {
     to.object(kind, |to| {
         to.set("name", &call.name);
         to.set(input, &call.arguments);
-        Ok(())
+        Written::Ok(())
+    })?;
+    // Where Google's own API in OpenAI's form has it, and wants it back.
+    // https://ai.google.dev/gemini-api/docs/thought-signatures#openai (2026-11)
+    let Some(signature) = &call.signature else { return Ok(()) };
+    to.object("extra_content", |to| {
+        to.object("google", |to| {
+            to.set("thought_signature", signature);
+            Ok(())
+        })
     })
 }
 

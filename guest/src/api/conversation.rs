@@ -40,7 +40,15 @@ pub(super) struct Message<'a> {
     _provider_specific_fields: Option<IgnoredAny>,
     /// The forerunner of `tool_calls`; clients send it as null.
     function_call: Option<IgnoredAny>,
-    images: Option<Vec<IgnoredAny>>,
+    /// As answers carry them: see `answer::write_image`.
+    #[serde(borrow)]
+    images: Option<Vec<ImageBody<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct ImageBody<'a> {
+    #[serde(borrow)]
+    image_url: ImageUrl<'a>,
 }
 
 /// A content: text, or parts.
@@ -110,6 +118,20 @@ struct ToolCallBody {
     /// Streams number their calls, and clients send the number back.
     #[serde(rename = "index")]
     _index: Option<u32>,
+    extra_content: Option<ExtraContent>,
+    provider_specific_fields: Option<Signature>,
+}
+
+/// The signature of a call, as answers carry it. <https://ai.google.dev/gemini-api/docs/thought-signatures#openai> (2026-11)
+#[derive(Deserialize)]
+struct ExtraContent {
+    google: Option<Signature>,
+}
+
+/// The same, as LiteLLM's clients have it. <https://docs.litellm.ai/blog/gemini_3> (2026-11)
+#[derive(Deserialize)]
+struct Signature {
+    thought_signature: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +139,7 @@ struct ToolCallBody {
 struct FunctionBody {
     name: String,
     arguments: String,
+    provider_specific_fields: Option<Signature>,
 }
 
 #[derive(Deserialize)]
@@ -186,9 +209,6 @@ pub(super) fn message(message: Message<'_>, place: usize) -> Result<Turn, Error>
 }
 
 fn assistant(message: Message<'_>, param: &str) -> Result<Turn, Error> {
-    if message.images.is_some_and(|images| !images.is_empty()) {
-        return Err(bad(param, "`images` of an assistant message are not understood"));
-    }
     let mut all = Vec::new();
     let thoughts = message.reasoning_content.or(message.reasoning).filter(|text| !text.is_empty());
     match (message.thinking_blocks.filter(|blocks| !blocks.is_empty()), thoughts) {
@@ -208,6 +228,10 @@ fn assistant(message: Message<'_>, param: &str) -> Result<Turn, Error> {
     content.retain(|part| !matches!(part, Part::Text(text) if text.text.is_empty()));
     mark(content.last_mut(), cache_control(message.cache_control)?);
     all.append(&mut content);
+    all.extend(message.images.into_iter().flatten().map(|ImageBody { image_url: ImageUrl { url, detail } }| {
+        let (source, media_type) = Source::at(url);
+        Part::Image(Image { source, media_type, detail, cache_control: None })
+    }));
     all.extend(message.refusal.filter(|text| !text.is_empty()).map(Part::Refusal));
     all.extend(message.audio.map(|audio| {
         let source = Source::Id(audio.id);
@@ -220,12 +244,17 @@ fn assistant(message: Message<'_>, param: &str) -> Result<Turn, Error> {
 }
 
 fn tool_call(call: ToolCallBody, param: &str) -> Result<ToolCall, Error> {
-    let (kind, name, arguments) = match (call.kind.as_deref().unwrap_or("function"), call.function, call.custom) {
-        ("function", Some(function), None) => (ToolKind::Function, function.name, function.arguments),
-        ("custom", None, Some(custom)) => (ToolKind::Custom, custom.name, custom.input),
+    let signed = call.extra_content.and_then(|extra| extra.google).or(call.provider_specific_fields);
+    let (kind, name, arguments, signed) = match (call.kind.as_deref().unwrap_or("function"), call.function, call.custom)
+    {
+        ("function", Some(function), None) => {
+            (ToolKind::Function, function.name, function.arguments, signed.or(function.provider_specific_fields))
+        }
+        ("custom", None, Some(custom)) => (ToolKind::Custom, custom.name, custom.input, signed),
         _ => return Err(bad(param, "a tool call needs either `function` or `custom`, as its type says")),
     };
-    Ok(ToolCall { id: call.id, kind, name, arguments, signature: None })
+    let signature = signed.and_then(|signed| signed.thought_signature).filter(|signature| !signature.is_empty());
+    Ok(ToolCall { id: call.id, kind, name, arguments, signature })
 }
 
 /// Text only.

@@ -63,23 +63,14 @@ impl<'e> Carrier<'e> {
         Ok(Exchange { url: Url::parse(&format!("{}{path}", base.trim_end_matches('/')))?, headers, body })
     }
 
-    /// The base URL, with the region where it has a place for one.
+    /// The base URL, with what belongs into its places.
     fn base_url(&self) -> Result<Cow<'e, str>, Error> {
-        const PLACE: &str = "{region}";
         let base = self.request.base_url.as_deref().unwrap_or(&self.target.base_url);
-        let configuration = |message| Err(Error::new(ErrorKind::Configuration, message).from(self.target.provider));
         if base.is_empty() {
-            return configuration(format!("provider `{}` needs a `base_url`", self.target.provider));
+            let message = format!("provider `{}` needs a `base_url`", self.target.provider);
+            return Err(Error::new(ErrorKind::Configuration, message).from(self.target.provider));
         }
-        if !base.contains(PLACE) {
-            return Ok(Cow::Borrowed(base));
-        }
-        match self.target.region.as_deref() {
-            // It becomes a part of the host's name.
-            Some(region) if is_label(region) => Ok(Cow::Owned(base.replace(PLACE, region))),
-            Some(region) => configuration(format!("`{}` is no region", region.escape_debug())),
-            None => configuration(self.target.lacks_region()),
-        }
+        self.target.place(base)
     }
 
     /// Refuses a parameter that is there, unless it may be dropped.
@@ -104,11 +95,6 @@ impl<'e> Carrier<'e> {
         }
         self.cannot(parameter, true).map(|()| false)
     }
-}
-
-/// True for one label of a host's name.
-fn is_label(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// The error of content that the provider cannot take. It is never dropped.

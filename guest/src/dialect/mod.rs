@@ -11,6 +11,7 @@ mod reader;
 mod carry;
 mod openai;
 mod ollama;
+mod gemini;
 mod bedrock;
 
 pub use exchange::{Exchange, Head, Url};
@@ -67,8 +68,12 @@ pub trait Decoder: Send {
 }
 
 /// All dialects, by name.
-pub static ALL: &[(&str, &dyn Dialect)] =
-    &[("openai", &openai::OpenAi), ("ollama", &ollama::Ollama), ("bedrock", &bedrock::Bedrock)];
+pub static ALL: &[(&str, &dyn Dialect)] = &[
+    ("openai", &openai::OpenAi),
+    ("ollama", &ollama::Ollama),
+    ("gemini", &gemini::Gemini),
+    ("bedrock", &bedrock::Bedrock),
+];
 
 /// The dialect of a name.
 ///

@@ -28,7 +28,7 @@ pub fn refused(head: &Head, body: &[u8]) -> Error {
         provider_type: told.kind,
         provider_code: told.code,
         param: told.param,
-        retry_after: retry_after(head),
+        retry_after: retry_after(head).or(told.retry_after),
         ..Error::new(kind, message)
     }
 }
@@ -46,6 +46,7 @@ pub(super) fn told(body: &str) -> Option<Error> {
         provider_type: told.kind,
         provider_code: told.code,
         param: told.param,
+        retry_after: told.retry_after,
         ..Error::new(kind, told.message?)
     })
 }
@@ -80,6 +81,8 @@ struct Told {
     code: Option<String>,
     param: Option<String>,
     status: Option<u16>,
+    /// In nanoseconds.
+    retry_after: Option<u64>,
 }
 
 impl Told {
@@ -108,13 +111,23 @@ impl Told {
             (message, inner) => message.or_else(|| inner.map(str::to_owned)),
         };
         let status = ["status", "status_code", "raw_status_code"].iter().find_map(|key| error.get(*key)?.as_u64());
-        Self {
-            message,
-            kind: text("type"),
-            code: text("code"),
-            param: text("param"),
-            status: status.and_then(|status| u16::try_from(status).ok()).filter(|status| (400..600).contains(status)),
-        }
+        let mut told =
+            Self { message, kind: text("type"), code: text("code"), param: text("param"), ..Self::default() };
+        let status = status.or_else(|| told.google(error));
+        told.status = status.and_then(|status| u16::try_from(status).ok()).filter(|status| (400..600).contains(status));
+        told
+    }
+
+    /// Google's own: `code` is the status, `status` a word for it, and `details` say more. <https://google.aip.dev/193> (2026-11)
+    fn google(&mut self, error: &Value) -> Option<u64> {
+        let word = error.get("status")?.as_str()?;
+        let status = error.get("code")?.as_u64()?;
+        let details = || error.get("details").and_then(Value::as_array).into_iter().flatten();
+        let detail = |key: &str| details().find_map(|detail| detail.get(key)?.as_str());
+        self.kind = Some(word.to_owned());
+        self.code = detail("reason").map(str::to_owned);
+        self.retry_after = detail("retryDelay").and_then(|wait| nanoseconds(wait.strip_suffix('s')?.parse().ok()?));
+        Some(status)
     }
 
     fn says(&self, words: &[&str]) -> bool {
@@ -154,6 +167,8 @@ fn kind(status: u16, told: &Told) -> ErrorKind {
     match status {
         400 | 422 => match typed(told) {
             Some(kind @ (ErrorKind::ContextWindowExceeded | ErrorKind::ContentPolicy)) => kind,
+            // Google's answer to a wrong key. https://ai.google.dev/gemini-api/docs/troubleshooting (2026-11)
+            _ if told.is(&["API_KEY_INVALID"]) => ErrorKind::Authentication,
             _ => ErrorKind::BadRequest,
         },
         401 => ErrorKind::Authentication,
@@ -182,7 +197,8 @@ fn typed(told: &Told) -> Option<ErrorKind> {
     const POLICY: &[&str] =
         &["content_policy_violation", "content_filter", "ResponsibleAIPolicyViolation", "moderation_blocked"];
     const QUOTA: &[&str] = &["insufficient_quota", "insufficient_balance", "billing_hard_limit_reached"];
-    const RATE: &[&str] = &["rate_limit_exceeded", "rate_limit_error", "rate_limited", "too_many_requests"];
+    const RATE: &[&str] =
+        &["rate_limit_exceeded", "rate_limit_error", "rate_limited", "too_many_requests", "RESOURCE_EXHAUSTED"];
     const BUSY: &[&str] = &["overloaded_error", "overloaded", "service_unavailable"];
     let by_code = [
         (CONTEXT, ErrorKind::ContextWindowExceeded),
@@ -203,6 +219,7 @@ fn typed(told: &Told) -> Option<ErrorKind> {
         "prompt is too long",
         "exceeds the available context size",
         "input is too long",
+        "exceeds the maximum number of tokens allowed",
     ];
     let by_text = [
         (&context[..], ErrorKind::ContextWindowExceeded),

@@ -4,7 +4,9 @@
 //! Invariant: everything that makes one provider different from another of its dialect is a column of the table.
 
 mod table;
+mod place;
 mod resolve;
 
+pub use place::{Unplaced, placed};
 pub use resolve::{Key, Target, resolve};
 pub use table::{Auth, Credentials, Files, History, Model, Quirks, ReasoningStyle, Row, Sign, Table, TableError};

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use super::place::{Unplaced, placed};
 use super::table::{Auth, Credentials, Model, Quirks, Row, Table};
 use crate::bindings::{Error, ErrorKind};
 
@@ -27,6 +28,8 @@ pub struct Target<'t> {
     pub api_version: Option<Cow<'t, str>>,
     /// The region of a cloud.
     pub region: Option<Cow<'t, str>>,
+    /// The project of an account of a cloud.
+    pub project: Option<Cow<'t, str>>,
     /// The header that carries the key.
     pub auth: Auth,
     /// What the header carries.
@@ -132,6 +135,7 @@ fn target<'t>(
         path: row.path.as_deref(),
         api_version: own_version.or(row.api_version.as_deref()).map(Cow::Borrowed),
         region: own.and_then(|model| model.region.as_deref()).or(row.region.as_deref()).map(Cow::Borrowed),
+        project: row.project.as_deref().map(Cow::Borrowed),
         auth: row.auth.unwrap_or_default(),
         key,
         quirks: row.quirks.as_ref().unwrap_or(&PLAIN),
@@ -166,6 +170,9 @@ impl Target<'_> {
         if self.region.is_none() {
             self.region = first(&self.row.region_env).map(Cow::Owned);
         }
+        if self.project.is_none() {
+            self.project = first(&self.row.project_env).map(Cow::Owned);
+        }
         let Key::Missing(name) = self.key else { return Ok(()) };
         let Some(key) = first(&self.row.key_env) else {
             let variable = match self.row.key_env.iter().flatten().next() {
@@ -179,11 +186,25 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// What to say where a region is needed and none is known.
-    pub fn lacks_region(&self) -> String {
-        let variable = self.row.region_env.iter().flatten().next();
-        let how = variable.map_or_else(|| "name a `region`".to_owned(), |variable| format!("set {variable}"));
-        format!("provider `{}` needs a region: {how}", self.provider)
+    /// Where it is, with the region and the project in their places.
+    ///
+    /// # Errors
+    /// `configuration`, saying what is missing and how to name it.
+    pub fn place<'b>(&self, base: &'b str) -> Result<Cow<'b, str>, Error> {
+        placed(base, self.region.as_deref(), self.project.as_deref()).map_err(|unplaced| {
+            let message = match unplaced {
+                Unplaced::Odd(name, value) => format!("`{value}` is no {name}"),
+                Unplaced::Missing(name) => {
+                    let variables = if name == "region" { &self.row.region_env } else { &self.row.project_env };
+                    let how = match variables.iter().flatten().next() {
+                        Some(variable) => format!("set {variable}"),
+                        None => format!("name a `{name}`"),
+                    };
+                    format!("provider `{}` needs a {name}: {how}", self.provider)
+                }
+            };
+            configuration(message).from(self.provider)
+        })
     }
 
     /// Whether the provider can take a parameter, by OpenAI's name.
@@ -207,6 +228,7 @@ impl Quirks {
             required: None,
             tool_id_length: None,
             stream_options: None,
+            budget_models: Vec::new(),
             reasoning: None,
             history: None,
             files: None,

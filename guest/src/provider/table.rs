@@ -117,6 +117,12 @@ pub struct Row {
     /// Variables that hold the region where `region` is absent; the first that is set counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region_env: Option<Vec<String>>,
+    /// The project of an account; it takes the place of `{project}` in `base_url`. None by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Variables that hold the project where `project` is absent; the first that is set counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_env: Option<Vec<String>>,
     /// The signature that the host makes where no variable of `key_env` is set. None by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sign: Option<Sign>,
@@ -145,6 +151,8 @@ impl Row {
             api_version_env: self.api_version_env.or(base.api_version_env),
             region: self.region.or(base.region),
             region_env: self.region_env.or(base.region_env),
+            project: self.project.or(base.project),
+            project_env: self.project_env.or(base.project_env),
             sign: self.sign.or(base.sign),
             default_model: self.default_model.or(base.default_model),
             quirks: self.quirks.or(base.quirks),
@@ -171,6 +179,8 @@ pub enum Auth {
     Bearer,
     /// `api-key: KEY`.
     ApiKey,
+    /// `x-goog-api-key: KEY`.
+    XGoogApiKey,
 }
 
 /// A signature that takes the place of a key. The keys to sign with are the host's alone.
@@ -211,6 +221,9 @@ pub struct Quirks {
     /// `false` where the usage always comes and `stream_options` is unknown. `true` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<bool>,
+    /// Models by prefix whose thinking is asked for with a budget of tokens. Others get a word for how much.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budget_models: Vec<String>,
     /// How reasoning is asked for. `effort` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<ReasoningStyle>,

@@ -1,11 +1,12 @@
-//! What the table and the environment imply where the file says nothing: regions, and the credentials of the providers.
+//! What the table and the environment imply where the file says nothing: regions and projects, and the credentials of the
+//! providers.
 //!
 //! Runs once the file has been laid over the built-in table. Invariant: a credential that somebody has written is used as it is
 //! written, and gets no address beyond those that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use seaway_guest::provider::{Model, Row, Sign, Table};
+use seaway_guest::provider::{Model, Row, Sign, Table, Unplaced, placed};
 use seaway_session::Environment;
 use seaway_session::credentials::{Prefix, Settings, Sort, Source, sigv4};
 use seaway_session::policy::Error;
@@ -15,28 +16,30 @@ use super::{key, variables};
 /// Where a cloud's region stands in an address.
 const PLACE: &str = "{region}";
 
-/// Fills in the region of each row that names variables for it and has none itself.
+/// Fills in the region and the project of each row that names variables for them and has none itself.
 pub(super) fn regions(table: &mut Table, environment: &Environment) {
-    for row in table.providers.values_mut().filter(|row| row.region.is_none()) {
-        row.region = variables(&row.region_env).find_map(|variable| environment.get(variable)).map(str::to_owned);
+    let first = |column| variables(column).find_map(|variable| environment.get(variable)).map(str::to_owned);
+    for row in table.providers.values_mut() {
+        row.region = row.region.take().or_else(|| first(&row.region_env));
+        row.project = row.project.take().or_else(|| first(&row.project_env));
     }
 }
 
 /// Where a provider is, in a region or else in the row's. `None` if that is not known.
 ///
 /// # Errors
-/// A region that cannot be a part of a host's name.
+/// A region or a project that cannot be a part of an address.
 pub(super) fn base_url(name: &str, row: &Row, region: Option<&str>) -> Result<Option<String>, Error> {
     let Some(base_url) = &row.base_url else { return Ok(None) };
-    if !base_url.contains(PLACE) {
-        return Ok(Some(base_url.clone()));
+    match placed(base_url, region.or(row.region.as_deref()), row.project.as_deref()) {
+        Ok(base_url) => Ok(Some(base_url.into_owned())),
+        Err(Unplaced::Missing(_)) => Ok(None),
+        Err(Unplaced::Odd(column, value)) => {
+            let example = if column == "region" { "eu-central-1" } else { "my-project-1" };
+            let message = format!("`{value}` is no {column}; write it as in `{example}`");
+            Err(Error::key(key("providers", name, column), message))
+        }
     }
-    let Some(region) = region.or(row.region.as_deref()) else { return Ok(None) };
-    if !is_region(region) {
-        let message = format!("`{}` is no region; write it as in `eu-central-1`", region.escape_debug());
-        return Err(Error::key(key("providers", name, "region"), message));
-    }
-    Ok(Some(base_url.replace(PLACE, region)))
 }
 
 /// Where a model is, if that is not where its provider's row is.
@@ -58,11 +61,6 @@ fn elsewhere<'t>(table: &'t Table, model: &'t Model) -> Option<(&'t Row, &'t str
     let region = model.region.as_deref().filter(|region| Some(*region) != row.region.as_deref())?;
     let placed = row.base_url.as_deref().is_some_and(|base_url| base_url.contains(PLACE));
     (placed && model.base_url.is_none()).then_some((row, region))
-}
-
-/// True for one label of a host's name.
-fn is_region(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// Adds the credential of each provider that has a key variable or a signature, unless the file has one of that name; a

@@ -78,6 +78,7 @@ struct Call {
     kind: ToolKind,
     /// What came before the name did: then the call has not been announced yet.
     arguments: String,
+    signature: Option<String>,
     announced: bool,
     empty: bool,
 }
@@ -268,6 +269,7 @@ impl Open {
                 name: String::new(),
                 kind,
                 arguments: String::new(),
+                signature: None,
                 announced: false,
                 empty: true,
             });
@@ -279,6 +281,9 @@ impl Open {
         }
         if call.name.is_empty() {
             call.name.push_str(name);
+        }
+        if let Some(google) = more.extra_content.and_then(|extra| extra.google) {
+            call.signature = google.thought_signature.given().map(str::to_owned);
         }
         call.empty &= arguments.is_empty();
         if call.announced {
@@ -307,7 +312,7 @@ impl Open {
             kind: call.kind,
             name: call.name.clone(),
             arguments: std::mem::take(&mut call.arguments),
-            signature: None,
+            signature: call.signature.take(),
         };
         deltas.push(Delta::ToolCall(ToolCallDelta { choice, index: u32::try_from(at).unwrap_or(u32::MAX), call }));
     }

@@ -148,6 +148,21 @@ pub(super) struct ToolCall<'a> {
     pub(super) function: Option<Function<'a>>,
     #[serde(borrow, default)]
     pub(super) custom: Option<Function<'a>>,
+    #[serde(borrow, default)]
+    pub(super) extra_content: Option<ExtraContent<'a>>,
+}
+
+/// Google's signature of a call. <https://ai.google.dev/gemini-api/docs/thought-signatures#openai> (2026-11)
+#[derive(Deserialize)]
+pub(super) struct ExtraContent<'a> {
+    #[serde(borrow, default)]
+    pub(super) google: Option<Google<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Google<'a> {
+    #[serde(borrow, default)]
+    pub(super) thought_signature: Word<'a>,
 }
 
 #[derive(Deserialize)]

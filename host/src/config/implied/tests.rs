@@ -109,3 +109,42 @@ fn a_region_that_is_no_label_is_refused_by_name() {
         assert!(error.contains(named), "{error}");
     }
 }
+
+const VERTEX: &[(&str, &str)] = &[("VERTEXAI_PROJECT", "acme-1"), ("VERTEXAI_LOCATION", "europe-west4")];
+
+#[test]
+fn vertex_is_where_its_variables_say() {
+    let config = parse("", VERTEX).unwrap();
+    let home =
+        "https://europe-west4-aiplatform.googleapis.com/v1/projects/acme-1/locations/europe-west4/publishers/google";
+    assert_eq!(urls(&config, "vertex"), [home]);
+    assert!(config.destinations.built_in.iter().any(|there| home.contains(there.origin.host())));
+    let global = parse("[providers.vertex]\nregion = \"global\"\n", VERTEX).unwrap();
+    let home = "https://aiplatform.googleapis.com/v1/projects/acme-1/locations/global/publishers/google";
+    assert_eq!(urls(&global, "vertex"), [home]);
+    let models = global.models();
+    assert!(models.contains("\"project\":\"acme-1\"") && models.contains("\"region\":\"global\""), "{models}");
+}
+
+#[test]
+fn vertex_without_a_project_may_go_nowhere() {
+    let config = parse("", &[("VERTEXAI_LOCATION", "global")]).unwrap();
+    assert!(urls(&config, "vertex").is_empty());
+    assert!(config.destinations.built_in.iter().all(|there| !there.origin.host().contains("aiplatform")));
+    let odd = parse("", &[("VERTEXAI_PROJECT", "a/../b"), ("VERTEXAI_LOCATION", "global")]).unwrap_err();
+    assert!(odd.contains("`providers.vertex.project`"), "{odd}");
+}
+
+#[test]
+fn a_command_tells_vertexs_token_where_vertex_is() {
+    let file = "[credentials.vertex]\ncommand = [\"gcloud\", \"auth\", \"print-access-token\"]\nexpires = \"50m\"\n\
+        [models.us]\nprovider = \"vertex\"\nmodel = \"gemini-2.5-flash\"\nregion = \"us-central1\"\n";
+    let config = parse(file, VERTEX).unwrap();
+    assert!(matches!(config.policy.credentials["vertex"].kind, Sort::Command(_)));
+    let hosts: Vec<bool> = ["europe-west4", "us-central1"]
+        .iter()
+        .map(|region| urls(&config, "vertex").iter().any(|url| url.contains(&format!("https://{region}-aiplatform"))))
+        .collect();
+    assert_eq!(hosts, [true, true]);
+    assert_eq!(config.table.models["us"].credential, None);
+}
