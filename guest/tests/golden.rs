@@ -2,8 +2,8 @@
 //!
 //! A case is a folder `fixtures/<dialect>/<case>/`: `request.json` in OpenAI's form, with `table.json` where it needs rows of
 //! its own; `upstream.json`, what the provider has to be sent; the provider's answer as `response.json`, `.sse` or `.txt`
-//! under `head.json` (200 if absent); and `expected.json`, the completion in OpenAI's form, or the error. A case without an
-//! answer is one whose request is refused.
+//! under `head.json` (200 if absent), with `whole.json` for what would have come in place of a stream; and `expected.json`,
+//! the completion in OpenAI's form, or the error. A case without an answer is one whose request is refused.
 
 #![expect(clippy::unwrap_used, clippy::result_large_err, reason = "a test that cannot go on has failed")]
 
@@ -93,6 +93,17 @@ fn every_cut_and_every_line_ending_gives_the_same_deltas() {
     });
 }
 
+/// Where a case has `whole.json` beside its stream, both say the same.
+#[test]
+fn a_whole_answer_is_the_fold_of_its_stream() {
+    each_case(|case| {
+        let Some(whole) = case.json("whole.json") else { return };
+        let streamed = case.answer().map(|answer| case.read(&answer).completion());
+        let whole = case.dialect().decode(&Head::ok(), &serde_json::to_vec(&whole).unwrap()).and_then(fold);
+        assert_eq!(Some(whole), streamed, "{}", case.name());
+    });
+}
+
 /// The API over the API: what we write as an answer or as chunks reads back as the same completion.
 #[test]
 fn our_own_answers_read_back_as_the_same_completion() {
@@ -101,7 +112,8 @@ fn our_own_answers_read_back_as_the_same_completion() {
         let outcome = case.read(&answer);
         let Ok(completion) = outcome.completion() else { return };
         let body = api::answer(&completion, "asked-for");
-        let again = case.dialect().decode(&Head::ok(), &body).and_then(fold).unwrap();
+        let ours = dialect::by_name("openai").unwrap();
+        let again = ours.decode(&Head::ok(), &body).and_then(fold).unwrap();
         assert_eq!(normal(again), normal(completion.clone()), "{} whole", case.name());
 
         let mut chunks = api::Chunks::new("asked-for", true);
@@ -109,7 +121,7 @@ fn our_own_answers_read_back_as_the_same_completion() {
         chunks.write(outcome.came, &mut out);
         chunks.end(&mut out);
         keeps_the_rules(&case.name(), &String::from_utf8(out.clone()).unwrap(), completion.choices.len());
-        let mut reader = Reader::new(case.dialect());
+        let mut reader = Reader::new(ours);
         let mut again = Vec::new();
         reader.push(&out, &mut again).unwrap();
         reader.end(&mut again).unwrap();

@@ -38,6 +38,7 @@ impl Exchange {
         Ok(Some(match target.auth {
             Auth::Bearer => ("authorization".to_owned(), format!("Bearer {key}")),
             Auth::ApiKey => ("api-key".to_owned(), key),
+            Auth::XApiKey => ("x-api-key".to_owned(), key),
         }))
     }
 }

@@ -8,7 +8,10 @@ mod exchange;
 mod refusal;
 mod fold;
 mod reader;
+mod parameters;
+mod content;
 mod openai;
+mod anthropic;
 
 pub use exchange::{Exchange, Head, Url};
 pub use fold::{Fold, fold};
@@ -59,7 +62,7 @@ pub trait Decoder: Send {
 }
 
 /// All dialects, by name.
-pub static ALL: &[(&str, &dyn Dialect)] = &[("openai", &openai::OpenAi)];
+pub static ALL: &[(&str, &dyn Dialect)] = &[("openai", &openai::OpenAi), ("anthropic", &anthropic::Anthropic)];
 
 /// The dialect of a name.
 ///

@@ -197,6 +197,7 @@ impl Quirks {
             required: None,
             tool_id_length: None,
             stream_options: None,
+            budget_models: Vec::new(),
             reasoning: None,
             history: None,
             files: None,

@@ -163,6 +163,8 @@ pub enum Auth {
     Bearer,
     /// `api-key: KEY`.
     ApiKey,
+    /// `x-api-key: KEY`.
+    XApiKey,
 }
 
 /// Where a provider differs from its dialect. Absent means: not at all.
@@ -189,6 +191,9 @@ pub struct Quirks {
     /// `false` where the usage always comes and `stream_options` is unknown. `true` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<bool>,
+    /// Models by prefix whose thinking is asked for with a budget of tokens. Others get a word for how much.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budget_models: Vec<String>,
     /// How reasoning is asked for. `effort` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<ReasoningStyle>,
