@@ -12,6 +12,7 @@ mod parameters;
 mod content;
 mod openai;
 mod anthropic;
+mod cohere;
 
 pub use exchange::{Exchange, Head, Url};
 pub use fold::{Fold, fold};
@@ -62,7 +63,7 @@ pub trait Decoder: Send {
 }
 
 /// All dialects, by name.
-pub static ALL: &[(&str, &dyn Dialect)] = &[("openai", &openai::OpenAi), ("anthropic", &anthropic::Anthropic)];
+pub static ALL: &[(&str, &dyn Dialect)] = &[("openai", &openai::OpenAi), ("anthropic", &anthropic::Anthropic), ("cohere", &cohere::Cohere)];
 
 /// The dialect of a name.
 ///
