@@ -63,7 +63,8 @@ pub trait Decoder: Send {
 }
 
 /// All dialects, by name.
-pub static ALL: &[(&str, &dyn Dialect)] = &[("openai", &openai::OpenAi), ("anthropic", &anthropic::Anthropic), ("cohere", &cohere::Cohere)];
+pub static ALL: &[(&str, &dyn Dialect)] =
+    &[("openai", &openai::OpenAi), ("anthropic", &anthropic::Anthropic), ("cohere", &cohere::Cohere)];
 
 /// The dialect of a name.
 ///

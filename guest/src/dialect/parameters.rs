@@ -174,3 +174,46 @@ pub(super) fn parsed<'j>(json: &'j str, parameter: &str) -> Result<&'j RawValue,
     serde_json::from_str(json)
         .map_err(|error| bad(format!("a schema in `{parameter}` is no JSON: {error}")).about(parameter))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bindings::{Header, Message},
+        provider::{Table, resolve},
+    };
+
+    /// The exchange of a request with these: its address, or why there is none.
+    fn address(base: &str, headers: &[(&str, &str)]) -> Result<String, ErrorKind> {
+        let table = Table::from_json(r#"{"credentials": "placeholder"}"#).unwrap();
+        let target = resolve(&table, "anthropic/m").unwrap();
+        let header = |(name, value): &(&str, &str)| Header { name: (*name).into(), value: (*value).into() };
+        let request = Request {
+            base_url: Some(base.to_owned()),
+            extra_headers: headers.iter().map(header).collect(),
+            ..Request::new("anthropic/m", vec![Message::user("x")])
+        };
+        let given = Parameters::new(&target, &request);
+        let exchange = given.exchange(("/v1", "/messages"), &[("anthropic-version", "2023-06-01")], Vec::new());
+        exchange.map(|exchange| exchange.url.to_string()).map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn a_base_url_holds_none_of_the_path_or_its_version_or_all_of_it() {
+        for base in ["https://x", "https://x/", "https://x/v1", "https://x/v1/", "https://x/v1/messages"] {
+            assert_eq!(address(base, &[]).as_deref(), Ok("https://x/v1/messages"), "{base}");
+        }
+        assert_eq!(address("https://x/anthropic", &[]).as_deref(), Ok("https://x/anthropic/v1/messages"));
+        assert_eq!(address("", &[]), Err(ErrorKind::Configuration));
+    }
+
+    #[test]
+    fn a_header_that_is_not_the_callers_is_refused() {
+        assert!(address("https://x", &[("Anthropic-Beta", "context-1m")]).is_ok());
+        for (name, value) in
+            [("X-Api-Key", "k"), ("anthropic-version", "1"), ("Host", "y"), ("x-note", "seaway-credential:anthropic")]
+        {
+            assert_eq!(address("https://x", &[(name, value)]), Err(ErrorKind::BadRequest), "{name}");
+        }
+    }
+}

@@ -357,3 +357,31 @@ fn sum(usage: &wire::Usage) -> Usage {
         rejected_prediction_tokens: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(stream: &mut Stream, data: &str) -> Vec<Delta> {
+        let mut deltas = Vec::new();
+        stream.event(Event { name: None, data }, &mut deltas).unwrap();
+        deltas
+    }
+
+    #[test]
+    fn sources_wait_for_the_end_of_their_text_but_not_without_end() {
+        let mut stream = Stream::default();
+        let begin = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"It rained."}}"#;
+        told(&mut stream, begin);
+        let citation = |length| {
+            let text = "x".repeat(length);
+            format!(
+                r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"citations_delta","citation":{{"type":"char_location","cited_text":"{text}"}}}}}}"#
+            )
+        };
+        assert_eq!(told(&mut stream, &citation(9)).len(), 0);
+        assert_eq!(told(&mut stream, &citation(WAITING)).len(), 2);
+        assert_eq!(told(&mut stream, &citation(9)).len(), 0);
+        assert_eq!(told(&mut stream, r#"{"type":"content_block_stop","index":0}"#).len(), 1);
+    }
+}

@@ -108,7 +108,7 @@ impl Encoder<'_> {
         {
             let asked_for = reasoning.is_some_and(|reasoning| reasoning.budget.is_some());
             match known {
-                None => limit = *budget + ANSWER,
+                None => limit = budget.saturating_add(ANSWER),
                 Some(_) if asked_for => {
                     let message = format!("`max_tokens` is {limit}; it has to be above the thinking budget, {budget}");
                     return Err(bad(message).about("max_tokens"));

@@ -40,18 +40,19 @@ pub(super) fn write(encoder: &mut Encoder<'_>, body: &mut Object<'_>) -> Result<
     for (place, message) in encoder.given.request.messages.iter().enumerate() {
         let (role, parts, name) = match message {
             Message::System(said) | Message::Developer(said) => {
-                named(encoder, said.name.as_ref(), place)?;
+                // There is no place for a speaker's name.
+                encoder.given.cannot("name", said.name.is_some())?;
                 system.extend(said.parts.iter().filter(|part| says_something(part)));
                 continue;
             }
-            Message::User(said) => ("user", &said.parts, said.name.as_ref()),
-            Message::Assistant(said) => ("assistant", &said.parts, said.name.as_ref()),
+            Message::User(said) => ("user", &said.parts, &said.name),
+            Message::Assistant(said) => ("assistant", &said.parts, &said.name),
             Message::Tool(said) => {
                 turn(&mut turns, "user").push((place, Block::Result(said)));
                 continue;
             }
         };
-        named(encoder, name, place)?;
+        encoder.given.cannot("name", name.is_some())?;
         encoder.given.cannot("reasoning_content", parts.iter().any(unsigned))?;
         // An empty block is an error there, and models themselves write blocks of white space, which no later turn may hold.
         let blank = |part: &&Part| matches!(part, Part::Text(text) if !says_something(text));
@@ -96,11 +97,6 @@ fn turn<'t, 'm>(turns: &'t mut Vec<Turn<'m>>, role: &'static str) -> &'t mut Vec
     }
     let last = turns.len() - 1;
     &mut turns[last].blocks
-}
-
-/// There is no place for a speaker's name.
-fn named(encoder: &Encoder<'_>, name: Option<&String>, place: usize) -> Result<(), Error> {
-    encoder.given.cannot(&format!("messages[{place}].name"), name.is_some())
 }
 
 fn says_something(part: &TextPart) -> bool {
