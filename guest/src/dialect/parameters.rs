@@ -79,6 +79,7 @@ impl<'e> Parameters<'e> {
     }
 
     /// Whether a parameter is to be written: `Err` if it is there, the provider cannot take it, and it may not be dropped.
+    #[inline(never)]
     pub(super) fn carries(&self, parameter: &str, there: bool) -> Result<bool, Error> {
         if !there || self.target.takes(parameter) {
             return Ok(there);
@@ -87,6 +88,7 @@ impl<'e> Parameters<'e> {
     }
 
     /// Refuses a parameter that is there, unless it may be dropped.
+    #[inline(never)]
     pub(super) fn cannot(&self, parameter: &str, there: bool) -> Result<(), Error> {
         let dropped = self.request.drop_unsupported || self.target.drop_unsupported;
         if !there || dropped {
