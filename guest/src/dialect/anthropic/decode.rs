@@ -3,7 +3,7 @@
 //! Before: `wire` has read the JSON. After: `fold`, or a stream's reader. Invariant: tool calls are numbered from 0 whatever
 //! the numbers of their blocks are, and the finish and the usage come once, when the message is said to be complete.
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::wire::{self, Block};
 use crate::{
@@ -192,7 +192,9 @@ impl Stream {
             // What the model asks of the provider's own tools is no one else's to answer; the result follows.
             kind if kind.ends_with("tool_use") => Content::Other,
             _ => {
-                let annotation = Annotation::OtherJson(one_line(raw.get()));
+                // JSON without its white space: it may go into an event, where the end of a line would end it.
+                let block: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+                let annotation = Annotation::OtherJson(block.to_string());
                 deltas.push(Delta::Annotation(AnnotationDelta { choice: 0, annotation }));
                 Content::Other
             }
@@ -244,7 +246,7 @@ impl Stream {
     /// A source of a block's text. It comes before, among or after the text, whose end only the block's end tells.
     fn cite(&mut self, index: u32, raw: &RawValue, deltas: &mut Vec<Delta>) {
         let open = self.blocks.iter_mut().find(|open| open.index == index);
-        let annotation = cited(raw);
+        let Some(annotation) = cited(raw) else { return };
         let Some(Content::Text { citations, waiting, .. }) = open.map(|open| &mut open.content) else {
             return deltas.push(Delta::Annotation(AnnotationDelta { choice: 0, annotation }));
         };
@@ -309,18 +311,18 @@ fn thoughts(text: Option<String>, signature: Option<String>) -> Option<Delta> {
 
 /// A page of the web as such; a place in a document as the provider wrote it.
 /// <https://platform.claude.com/docs/en/build-with-claude/citations> (2026-11)
-fn cited(raw: &RawValue) -> Annotation {
-    match serde_json::from_str(raw.get()) {
-        Ok(wire::Citation { kind, url: Some(url), title }) if kind == "web_search_result_location" => {
-            Annotation::UrlCitation(UrlCitation { url, title, start_index: None, end_index: None })
-        }
-        _ => Annotation::OtherJson(one_line(raw.get())),
+fn cited(raw: &RawValue) -> Option<Annotation> {
+    let citation: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    if !citation.is_object() {
+        return None;
     }
-}
-
-/// JSON without its white space: it may go into an event, where the end of a line would end it.
-fn one_line(json: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(json).map_or_else(|_| "{}".to_owned(), |value| value.to_string())
+    let text = |key: &str| citation[key].as_str().map(str::to_owned);
+    Some(match (citation["type"].as_str(), text("url")) {
+        (Some("web_search_result_location"), Some(url)) => {
+            Annotation::UrlCitation(UrlCitation { url, title: text("title"), start_index: None, end_index: None })
+        }
+        _ => Annotation::OtherJson(citation.to_string()),
+    })
 }
 
 /// Why a model stopped. A word that nobody here has heard of is never passed off as `stop`.

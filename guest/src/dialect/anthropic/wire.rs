@@ -97,17 +97,6 @@ pub(super) struct StopDetails {
     pub(super) explanation: Option<String>,
 }
 
-/// A source of the text.
-#[derive(Deserialize)]
-pub(super) struct Citation<'a> {
-    #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Cow<'a, str>,
-    #[serde(default)]
-    pub(super) url: Option<String>,
-    #[serde(default)]
-    pub(super) title: Option<String>,
-}
-
 /// Figures so far: those of a later event replace those of an earlier one.
 #[derive(Default, Deserialize)]
 pub(super) struct Usage {

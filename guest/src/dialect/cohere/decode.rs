@@ -214,7 +214,7 @@ fn citations(raw: Option<&RawValue>, deltas: &mut Vec<Delta>) {
         Some(Ok(one @ serde_json::Value::Object(_))) => vec![one],
         _ => Vec::new(),
     };
-    for citation in list {
+    for citation in list.into_iter().filter(serde_json::Value::is_object) {
         let annotation = Annotation::OtherJson(citation.to_string());
         deltas.push(Delta::Annotation(AnnotationDelta { choice: 0, annotation }));
     }
