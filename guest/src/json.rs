@@ -37,12 +37,15 @@ pub(crate) fn list<T, E>(
 }
 
 /// Writes a value.
+#[inline(never)]
 pub(crate) fn value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     serde_json::to_writer(out, value).expect("strings and numbers go into memory");
 }
 
 impl Object<'_> {
-    /// Writes a key, and returns where its value goes.
+    /// Writes a key, and returns where its value goes. It stays one function: inlined at every key
+    /// of every dialect it would be 40 KB of the component.
+    #[inline(never)]
     pub(crate) fn key(&mut self, key: &str) -> &mut Vec<u8> {
         if !std::mem::take(&mut self.empty) {
             self.out.push(b',');

@@ -1,9 +1,10 @@
 //! Every dialect x every case x every cut.
 //!
-//! A case is a folder `fixtures/<dialect>/<case>/`: `request.json` in OpenAI's form, with `table.json`, its own or its dialect's, where it needs rows
-//! of its own; `upstream.json`, what the provider has to be sent; the provider's answer as `response.json`, `.sse`, `.ndjson` or `.txt`
-//! under `head.json` (200 if absent), or as `response.events.json`, from which binary messages are made; and `expected.json`, the completion in OpenAI's form, or the error. A case without an
-//! answer is one whose request is refused. `whole.json` beside a streamed answer is the whole one that says the same.
+//! A case is a folder `fixtures/<dialect>/<case>/`: `request.json` in OpenAI's form, with `table.json`, its own or its
+//! dialect's, where it needs rows of its own; `upstream.json`, what the provider has to be sent; the provider's answer as
+//! `response.json`, `.sse`, `.ndjson` or `.txt` under `head.json` (200 if absent), or as `response.events.json`, from which
+//! binary messages are made; and `expected.json`, the completion in OpenAI's form, or the error. A case without an answer is
+//! one whose request is refused. `whole.json` beside a streamed answer is the whole one that says the same.
 
 #![expect(clippy::unwrap_used, clippy::result_large_err, reason = "a test that cannot go on has failed")]
 
@@ -100,7 +101,9 @@ fn every_cut_and_every_line_ending_gives_the_same_deltas() {
 #[test]
 fn a_streamed_answer_is_the_whole_one() {
     each_case(|case| {
-        let Ok(whole) = fs::read(case.0.join("whole.json")) else { return };
+        let Some(whole) = case.json("whole.json") else { return };
+        // Without the spaces that make it fit to read: arguments of a call are passed on as they stand.
+        let whole = serde_json::to_vec(&whole).unwrap();
         let answer = case.answer().unwrap();
         let whole = case.dialect().decode(&answer.head, &whole).and_then(fold).unwrap();
         assert_eq!(case.read(&answer).completion().unwrap(), whole, "{}", case.name());

@@ -234,6 +234,8 @@ pub(super) struct ThinkingBody {
     #[serde(rename = "type")]
     kind: String,
     budget_tokens: Option<u64>,
+    /// Whether the thoughts come with the answer. They do.
+    display: Option<String>,
 }
 
 /// The three forms of one parameter: OpenAI's effort, OpenRouter's object, Anthropic's thinking.
@@ -244,6 +246,9 @@ pub(super) fn reasoning(
 ) -> Result<Option<Reasoning>, Error> {
     let mut reasoning = Reasoning { effort: None, budget: None };
     if let Some(thinking) = thinking {
+        if let Some(other) = thinking.display.filter(|display| display != "summarized") {
+            return Err(unknown("thinking.display", &other, &["summarized"]));
+        }
         match thinking.kind.as_str() {
             "enabled" | "adaptive" => reasoning.budget = thinking.budget_tokens,
             "disabled" => reasoning.effort = Some(Effort::None),

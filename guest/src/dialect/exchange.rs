@@ -39,6 +39,7 @@ impl Exchange {
             Auth::Bearer => ("authorization".to_owned(), format!("Bearer {key}")),
             Auth::ApiKey => ("api-key".to_owned(), key),
             Auth::XGoogApiKey => ("x-goog-api-key".to_owned(), key),
+            Auth::XApiKey => ("x-api-key".to_owned(), key),
         }))
     }
 }

@@ -9,10 +9,14 @@ mod refusal;
 mod fold;
 mod reader;
 mod carry;
+mod parameters;
+mod content;
 mod openai;
-mod ollama;
+mod anthropic;
 mod gemini;
 mod bedrock;
+mod cohere;
+mod ollama;
 
 pub use exchange::{Exchange, Head, Url};
 pub use fold::{Fold, fold};
@@ -70,9 +74,11 @@ pub trait Decoder: Send {
 /// All dialects, by name.
 pub static ALL: &[(&str, &dyn Dialect)] = &[
     ("openai", &openai::OpenAi),
-    ("ollama", &ollama::Ollama),
+    ("anthropic", &anthropic::Anthropic),
     ("gemini", &gemini::Gemini),
     ("bedrock", &bedrock::Bedrock),
+    ("cohere", &cohere::Cohere),
+    ("ollama", &ollama::Ollama),
 ];
 
 /// The dialect of a name.

@@ -196,7 +196,8 @@ fn typed(told: &Told) -> Option<ErrorKind> {
     const CONTEXT: &[&str] = &["context_length_exceeded", "context_window_exceeded", "string_above_max_length"];
     const POLICY: &[&str] =
         &["content_policy_violation", "content_filter", "ResponsibleAIPolicyViolation", "moderation_blocked"];
-    const QUOTA: &[&str] = &["insufficient_quota", "insufficient_balance", "billing_hard_limit_reached"];
+    const QUOTA: &[&str] =
+        &["insufficient_quota", "insufficient_balance", "billing_hard_limit_reached", "billing_error"];
     const RATE: &[&str] =
         &["rate_limit_exceeded", "rate_limit_error", "rate_limited", "too_many_requests", "RESOURCE_EXHAUSTED"];
     const BUSY: &[&str] = &["overloaded_error", "overloaded", "service_unavailable"];
@@ -207,6 +208,7 @@ fn typed(told: &Told) -> Option<ErrorKind> {
         (RATE, ErrorKind::RateLimit),
         (BUSY, ErrorKind::Overloaded),
         (&["invalid_api_key", "authentication_error"], ErrorKind::Authentication),
+        (&["timeout_error"], ErrorKind::Timeout),
         (&["permission_error"], ErrorKind::Permission),
         (&["model_not_found", "not_found_error"], ErrorKind::NotFound),
         (&["invalid_request_error"], ErrorKind::BadRequest),
@@ -223,16 +225,19 @@ fn typed(told: &Told) -> Option<ErrorKind> {
     ];
     let by_text = [
         (&context[..], ErrorKind::ContextWindowExceeded),
-        (&["content management policy", "content policy", "safety system"], ErrorKind::ContentPolicy),
+        (
+            &["content management policy", "content filtering policy", "content policy", "safety system"],
+            ErrorKind::ContentPolicy,
+        ),
         (
             &["exceeded your current quota", "insufficient balance", "out of credits", "credit balance"],
             ErrorKind::Quota,
         ),
     ];
     // `invalid_request_error` says too little to go before the text.
-    let codes = by_code.iter().take(8).find(|(words, _)| told.is(words));
+    let codes = by_code.iter().take(9).find(|(words, _)| told.is(words));
     let texts = || by_text.iter().find(|(words, _)| told.says(words));
-    let last = || by_code.iter().skip(8).find(|(words, _)| told.is(words));
+    let last = || by_code.iter().skip(9).find(|(words, _)| told.is(words));
     codes.or_else(texts).or_else(last).map(|(_, kind)| *kind)
 }
 

@@ -179,6 +179,8 @@ pub enum Auth {
     Bearer,
     /// `api-key: KEY`.
     ApiKey,
+    /// `x-api-key: KEY`.
+    XApiKey,
     /// `x-goog-api-key: KEY`.
     XGoogApiKey,
 }
