@@ -82,7 +82,10 @@ impl Exchange {
 
     /// Its request is sent again, on another connection or after a status.
     pub(crate) fn repeats(&self, kind: Retry, attested: bool) {
-        self.counters.add(|tally| &tally.retried);
+        // What was never sent is not sent again.
+        if kind != Retry::Unsent {
+            self.counters.add(|tally| &tally.retried);
+        }
         self.tell(Signal::Retry { kind, attested });
     }
 
