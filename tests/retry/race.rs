@@ -22,7 +22,7 @@ const LANES: usize = 30;
 /// `SEAWAY_K1=3600` makes it as long as the matrix says.
 #[test]
 fn posts_around_an_idle_close_are_neither_lost_nor_doubled() {
-    let posts = std::env::var_os("SEAWAY_K1").and_then(|posts| posts.to_str()?.parse().ok()).unwrap_or(600_usize);
+    let posts = std::env::var_os("SEAWAY_K1").and_then(|posts| posts.to_str()?.parse().ok()).unwrap_or(300_usize);
     let beside = elsewhere();
     let origin = plain(&beside, |_: &_| Answer::ok("hello").then(Then::CloseIn(IDLE)));
     let clients: Vec<Client> = (0..LANES).map(|_| Client::to(&origin)).collect();

@@ -2,7 +2,7 @@
 //!
 //! [`Session::send`] is the path, and the modules below stand in its order: `egress credentials pool dns tcp proxy tls
 //! wire body` are each a module, a section of the policy file, the stage of an error, a tracing span and a label of the
-//! figures. The crate knows nothing of WebAssembly.
+//! figures; `retry` says when the path from `pool` to `wire` is walked again. The crate knows nothing of WebAssembly.
 
 mod stage;
 pub mod policy;
