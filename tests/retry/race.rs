@@ -6,6 +6,7 @@ use futures::future::join_all;
 use seaway_tests::answer::{Answer, Then};
 use seaway_tests::client::Client;
 use tokio::runtime::Builder;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{elsewhere, plain, repeated};
@@ -43,10 +44,9 @@ fn posts_around_an_idle_close_are_neither_lost_nor_doubled() {
         }
     });
     let lost: Vec<String> = busy.block_on(async {
-        let work: Vec<_> = (0..4).map(|_| tokio::spawn(work())).collect();
-        let lost = join_all(lanes).await.concat();
-        work.iter().for_each(tokio::task::JoinHandle::abort);
-        lost
+        let mut beside = JoinSet::new();
+        (0..4).for_each(|_| drop(beside.spawn(work())));
+        join_all(lanes).await.concat()
     });
     let ledger = origin.ledger();
     let sum = |count: fn(&Client) -> u64| clients.iter().map(count).sum::<u64>();
