@@ -186,6 +186,7 @@ async fn a_typo_in_the_file_names_line_and_nearest_word() {
             "[pool]\nforce_close = true\nkeepalive = \"5s\"\n",
             &["seaway.toml:2: ", "`pool.force_close`", "`pool.keepalive`"],
         ),
+        ("[retry]\nmax = 0\n", &["seaway.toml:2: ", "`retry.max`", "`retry.status = \"off\"`"]),
         ("[retry]\nstale = \"of\"\n", &["seaway.toml:2: ", "`retry.stale`", "`off`"]),
         ("[tls]\nclient_cert = \"c.pem\"\n", &["seaway.toml:2: ", "`tls.client_cert`", "client_key"]),
         ("[tls]\nca = [\"gone.pem\"]\n", &["`tls.ca`", "gone.pem", "cannot be read"]),

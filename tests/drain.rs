@@ -54,7 +54,7 @@ async fn streams_end_and_the_queue_is_refused_at_once() {
         };
         tokio::join!(drain, end).0
     };
-    let (queued, drained) = soon("it is drained", async { tokio::join!(queued, drained) }).await;
+    let (queued, drained) = soon("it is drained", Box::pin(async { tokio::join!(queued, drained) })).await;
     assert_eq!(drained, Drained { refused: 500, cut: 0 });
     for refused in queued {
         let error = refused.unwrap_err();
@@ -108,7 +108,7 @@ async fn a_second_word_ends_it_at_once() {
         assert!(drain.is_err(), "it waits without an end: {drain:?}");
         client.session.close().await
     };
-    let (queued, closed) = soon("it is closed", async { tokio::join!(queued, end) }).await;
+    let (queued, closed) = soon("it is closed", Box::pin(async { tokio::join!(queued, end) })).await;
     assert_eq!(closed, Drained { refused: 1, cut: 1 });
     assert_eq!(queued.unwrap_err().kind(), Kind::Draining);
     assert_eq!(piece(&mut body).await.unwrap().unwrap_err().kind(), Kind::Draining);
@@ -133,7 +133,7 @@ async fn the_queue_may_be_served_within_the_grace() {
         };
         tokio::join!(drain, release).0
     };
-    let (all, drained) = soon("it is drained", async { tokio::join!(all, drained) }).await;
+    let (all, drained) = soon("it is drained", Box::pin(async { tokio::join!(all, drained) })).await;
     assert!(all.into_iter().all(|reply| reply.unwrap().body == "hello"));
     assert_eq!((drained, kernel::sockets_to(origin.port())), (Drained::default(), 0));
 }

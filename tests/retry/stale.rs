@@ -59,29 +59,20 @@ fn a_request_for_a_connection_that_was_closed_unheard_goes_over_another() {
             true => runtime.block_on(Origin::tls(leaf.server(), script)),
             false => plain(&runtime, script),
         };
-        for (stale, again) in [("attested", true), ("idempotent", true), ("off", false)] {
+        for stale in ["attested", "idempotent", "off"] {
             let policy = format!("[tls]\nroots = \"none\"\nca = [\"ca.pem\"]\n[retry]\nstale = \"{stale}\"");
             let client = Client::under(&policy).file("ca.pem", leaf.pem()).to(&origin).build();
             let before = origin.ledger().requests.len();
             let results = meet(&client, &origin, 100);
             let failed = results.iter().filter(|result| result.is_err()).count();
             let all = format!("{stale} tls={tls} {then:?}: {results:?}");
-            assert_eq!(failed == 0, again, "{all}");
+            // Without repeats it depends on how fast this machine is: what has rested is looked at first.
+            assert!(failed == 0 || stale == "off", "{all}");
             let ledger = origin.ledger();
             assert_eq!(ledger.requests.len() - before, results.len() - failed, "{all}");
             assert!(ledger.requests.iter().all(|request| request.body == "BODY-MARK"), "{all}");
         }
     }
-}
-
-/// What is longer than `retry.max_body` is not held, so it cannot be sent again.
-#[test]
-fn a_body_that_is_not_held_is_sent_once() {
-    let runtime = elsewhere();
-    let origin = plain(&runtime, |_: &_| Answer::ok("hello").then(Then::Drop));
-    let client = Client::under("[retry]\nmax_body = \"8B\"").to(&origin).build();
-    let results = meet(&client, &origin, 100);
-    assert!(results.contains(&Err(Kind::Terminated)) && client.figures().retried == 0, "{results:?}");
 }
 
 /// An origin that reads the second request of each connection, and closes it without a word.
@@ -116,6 +107,19 @@ async fn only_idempotent_requests_are_sent_again_once_they_were_read() {
         let twice: &[_] = if again { &[("/second", 2)] } else { &[] };
         assert_eq!(repeated(&origin.ledger()), twice, "{stale} {method}");
         assert_eq!(client.figures().retried, u64::from(again), "{stale} {method}");
+    }
+}
+
+/// What is longer than `retry.max_body` is not held, so it cannot be sent again.
+#[tokio::test]
+async fn a_body_that_is_not_held_is_sent_once() {
+    for (max_body, again) in [("9B", true), ("8B", false)] {
+        let origin = closing_at_the_second().await;
+        let client = Client::under(&format!("[retry]\nmax_body = \"{max_body}\"")).to(&origin).build();
+        client.post(&origin.url("/first"), "BODY-MARK").await.unwrap();
+        let body = RequestBody::full("BODY-MARK");
+        let reply = client.read(request("GET", &origin.url("/second"), &[], body)).await;
+        assert_eq!((reply.is_ok(), client.figures().retried), (again, u64::from(again)), "{max_body}");
     }
 }
 

@@ -160,7 +160,7 @@ async fn a_silent_connection_is_found_out_by_pings() {
         origin.requests(1).await;
         relay.lose();
     };
-    soon("the loss is found out", async { tokio::join!(held, lose) }).await;
+    soon("the loss is found out", Box::pin(async { tokio::join!(held, lose) })).await;
     gate.open(2);
     assert_eq!(client.get(&url).await.unwrap().body, "hello");
     assert_eq!(client.figures().opened, 2);

@@ -36,7 +36,7 @@ impl Session {
     ///   knows, so `egress.addresses` cannot be held against it; nor can redirects that it follows by itself: it should
     ///   follow none, or the secrets in the request may go to where egress and credentials never allowed.
     /// - It is cloned for each request, and the clone is dropped once the head of the answer has come. It is never sent a
-    ///   request twice. What it fails with is the source of an error of [`Stage::Wire`](crate::Stage::Wire).
+    ///   request twice: `[retry]` has no effect. What it fails with is the source of an error of [`Stage::Wire`](crate::Stage::Wire).
     ///
     /// ```
     /// use bytes::Bytes;

@@ -2,7 +2,7 @@
 //!
 //! [`Session::send`] is the path, and the modules below stand in its order: `egress credentials pool dns tcp proxy tls
 //! wire body` are each a module, a section of the policy file, the stage of an error, a tracing span and a label of the
-//! figures. The crate knows nothing of WebAssembly.
+//! figures; `retry` says when the path from `pool` to `wire` is walked again. The crate knows nothing of WebAssembly.
 
 mod stage;
 pub mod policy;
@@ -281,11 +281,9 @@ impl Session {
                 let mut lease =
                     Stage::Pool.run(&exchange, connect, pin!(pool.lease(&snapshot, &route, &exchange))).await?;
                 let kept = attempts.keep(&request, &lease);
-                exchange.sends(request.body().length());
                 let sent = wire::exchange(&mut lease, request, first_byte, kept.is_some());
                 let sent = Stage::Wire.run(&exchange, None, pin!(sent)).await;
-                lease.judge(&sent, &exchange);
-                let next = attempts.weigh(sent, kept, lease).await;
+                let next = attempts.weigh(sent, kept, lease);
                 match next.map_err(|error| wire::out_of_time(proxy::forwarding(&route, error)))? {
                     Next::Answer(answer, lease) => {
                         proxy::accept(&route, &answer, &exchange.record)?;
@@ -293,6 +291,7 @@ impl Session {
                     }
                     Next::Again(again) => request = again,
                 }
+                attempts.rest().await?;
             }
         };
         let (answer, carrier) = answer.await.map_err(|error| exchange.failed_at(origin, error))?;

@@ -10,13 +10,15 @@ mod after;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt as _;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tower::retry::backoff::{Backoff as _, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff as _};
 use tower::retry::budget::{Budget as _, TpsBudget};
 use tower::util::rng::HasherRng;
@@ -193,7 +195,9 @@ pub(crate) struct Attempts<'a> {
     refused: u32,
     /// How often because a server had not looked at it.
     unseen: u32,
-    backoff: Option<ExponentialBackoff>,
+    backoff: Option<Box<ExponentialBackoff>>,
+    /// Until when the next attempt waits.
+    rests: Option<Pin<Box<Sleep>>>,
 }
 
 impl<'a> Attempts<'a> {
@@ -202,11 +206,12 @@ impl<'a> Attempts<'a> {
         if let Some(Budget(budget)) = budget {
             budget.deposit();
         }
-        Self { policy, budget, exchange, refused: 0, unseen: 0, backoff: None }
+        Self { policy, budget, exchange, refused: 0, unseen: 0, backoff: None, rests: None }
     }
 
     /// A copy of a request that is about to be sent, where it could be sent again: it costs a few allocations.
     pub(crate) fn keep(&self, request: &Outgoing, lease: &Lease) -> Option<Outgoing> {
+        self.exchange.sends(request.body().length());
         let Settings { stale, status: _, max, budget: _, max_body } = &self.policy.retry;
         let stale = (lease.reused && *stale != Stale::Off) || lease.is_shared();
         let wanted = stale || (self.budget.is_some() && self.refused < *max);
@@ -222,17 +227,17 @@ impl<'a> Attempts<'a> {
         })
     }
 
-    /// Decides what follows an attempt; `kept` is the copy that was made before it. Waits where the request is sent again
-    /// later.
+    /// Decides what follows an attempt; `kept` is the copy that was made before it.
     ///
     /// # Errors
-    /// What the attempt failed with, where it is the last; `total` passed meanwhile.
-    pub(crate) async fn weigh(
+    /// What the attempt failed with, where it is the last.
+    pub(crate) fn weigh(
         &mut self,
         sent: Result<Sent, Error>,
         kept: Option<Outgoing>,
-        lease: Lease,
+        mut lease: Lease,
     ) -> Result<Next, Error> {
+        lease.judge(&sent, self.exchange);
         match (sent.map_err(|error| lease.explain(error))?, kept) {
             (Sent::Answered(answer), Some(kept)) if self.is_refusal(answer.status()) => {
                 let Some(wait) = self.wait(&answer) else { return Ok(Next::Answer(answer, lease)) };
@@ -241,11 +246,7 @@ impl<'a> Attempts<'a> {
                 let origin = lease.route().map(|route| tracing::field::display(route.origin()));
                 tracing::debug!(origin, status, attempt, ?wait, "the request is sent again: the status says so");
                 body::forgo(answer, lease, self.policy);
-                let waited = async {
-                    tokio::time::sleep(wait).await;
-                    Ok(())
-                };
-                self.exchange.within(Stage::Wire, waited).await?;
+                self.rests = Some(Box::pin(tokio::time::sleep(wait)));
                 Ok(Next::Again(kept))
             }
             (Sent::Answered(answer), _) => Ok(Next::Answer(answer, lease)),
@@ -270,6 +271,17 @@ impl<'a> Attempts<'a> {
         }
     }
 
+    /// Waits for as long as the next attempt is to come later.
+    ///
+    /// # Errors
+    /// `total` passed meanwhile.
+    pub(crate) async fn rest(&mut self) -> Result<(), Error> {
+        match self.rests.take() {
+            Some(rests) => self.exchange.within(Stage::Wire, rests.map(Ok)).await,
+            None => Ok(()),
+        }
+    }
+
     fn may_repeat(&self, ending: Ending, request: &Outgoing) -> bool {
         let idempotent = request.method().is_idempotent();
         match (self.policy.retry.stale, ending) {
@@ -290,7 +302,12 @@ impl<'a> Attempts<'a> {
         let now = Instant::now();
         let wait = match after::retry_after(answer.headers(), SystemTime::now()) {
             Some(asked) => asked,
-            None => self.backoff.get_or_insert_with(backoff).next_backoff().deadline().saturating_duration_since(now),
+            None => self
+                .backoff
+                .get_or_insert_with(|| Box::new(backoff()))
+                .next_backoff()
+                .deadline()
+                .saturating_duration_since(now),
         };
         let ends = now.checked_add(wait)?;
         let in_time = self.exchange.total.is_none_or(|total| ends < total.at);
@@ -300,7 +317,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Counts a repeat; the number of the attempt that follows.
-    fn repeat(&mut self, kind: Retry, attested: bool) -> u32 {
+    fn repeat(&self, kind: Retry, attested: bool) -> u32 {
         self.exchange.repeats(kind, attested);
         self.exchange.attempt() + 1
     }

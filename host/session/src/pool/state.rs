@@ -389,7 +389,7 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         lanes.entry(route.clone()).or_insert_with(|| {
             Lane::new(match route.sharing() {
                 Sharing::Unknown if exclusive.get(route).is_some() => Sharing::Exclusive,
-                sharing => sharing,
+                sharing @ (Sharing::Exclusive | Sharing::Unknown | Sharing::Shared) => sharing,
             })
         })
     }

@@ -166,6 +166,7 @@ enum Requests {
 type Fate = Arc<Mutex<Option<hyper::Error>>>;
 
 /// What became of a request.
+#[expect(clippy::enum_variant_names, reason = "what is not sent is called so")]
 pub(crate) enum Sent {
     Answered(Response<Incoming>),
     /// Not a byte of it was written: it can be sent again.

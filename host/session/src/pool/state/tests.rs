@@ -521,43 +521,8 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
                         Err(Place::Full) => unreachable!("waiters are not bounded here"),
                     }
                 }
-                2 if !held.is_empty() => {
-                    let (route, slot) = held.swap_remove(dice.roll(held.len()));
-                    let shared = story.shared.contains(&slot);
-                    match dice.roll(4) {
-                        0 if shared => {
-                            story.step(|machine, actions| machine.retire(&route, slot, None, actions));
-                            story.back(route, slot);
-                        }
-                        1 if shared => {
-                            // It dies beneath all who share it.
-                            story.step(|machine, actions| machine.closed(slot, actions));
-                            story.closing.retain(|closing| *closing != slot);
-                            held.retain(|(_, other)| *other != slot);
-                            story.back(route, slot);
-                        }
-                        0 => story.step(|machine, actions| machine.discard(slot, slot, actions)),
-                        _ => story.back(route, slot),
-                    }
-                }
-                3 => {
-                    let front = story.opened.front().map(|(route, ..)| *route);
-                    if front.is_some_and(|route| route.0 >= SHARING) && dice.roll(3) > 0 {
-                        let (route, capacity) = (front.unwrap(), 1 + dice.roll(3));
-                        let slot = story.connect_shared(1);
-                        story.step(|machine, actions| machine.set_capacity(&route, slot, capacity, actions));
-                    } else if let Some((route, slot, _)) = story.opened.pop_front() {
-                        if dice.roll(4) == 0 {
-                            if let Some(waiter) = story.step(|machine, actions| machine.failed(&route, actions)) {
-                                waiting.remove(&waiter);
-                            }
-                            story.step(|machine, actions| machine.closed(slot, actions));
-                        } else {
-                            let expires = story.now + Duration::from_secs(15);
-                            story.step(|machine, actions| machine.connected(&route, slot, slot, expires, actions));
-                        }
-                    }
-                }
+                2 if !held.is_empty() => end(&mut story, &mut dice, &mut held),
+                3 => come(&mut story, &mut dice, &mut waiting),
                 4 => {
                     if let Some(slot) = story.closing.pop_front() {
                         story.step(|machine, actions| machine.closed(slot, actions));
@@ -586,6 +551,47 @@ fn under_any_order_of_events_the_limits_hold_and_nobody_is_forgotten() {
             check(&story, &held, total, per_host, swaps);
         }
         settle(&mut story, held, waiting);
+    }
+}
+
+/// An exchange ends, one way or the other.
+fn end(story: &mut Story, dice: &mut Dice, held: &mut Vec<(Key, SlotId)>) {
+    let (route, slot) = held.swap_remove(dice.roll(held.len()));
+    let shared = story.shared.contains(&slot);
+    match dice.roll(4) {
+        0 if shared => {
+            story.step(|machine, actions| machine.retire(&route, slot, None, actions));
+            story.back(route, slot);
+        }
+        1 if shared => {
+            // It dies beneath all who share it.
+            story.step(|machine, actions| machine.closed(slot, actions));
+            story.closing.retain(|closing| *closing != slot);
+            held.retain(|(_, other)| *other != slot);
+            story.back(route, slot);
+        }
+        0 => story.step(|machine, actions| machine.discard(slot, slot, actions)),
+        _ => story.back(route, slot),
+    }
+}
+
+/// What is being opened is there, or is not to be had.
+fn come(story: &mut Story, dice: &mut Dice, waiting: &mut HashMap<u32, (Key, WaiterId)>) {
+    let front = story.opened.front().map(|(route, ..)| *route);
+    if front.is_some_and(|route| route.0 >= SHARING) && dice.roll(3) > 0 {
+        let (route, capacity) = (front.unwrap(), 1 + dice.roll(3));
+        let slot = story.connect_shared(1);
+        story.step(|machine, actions| machine.set_capacity(&route, slot, capacity, actions));
+    } else if let Some((route, slot, _)) = story.opened.pop_front() {
+        if dice.roll(4) == 0 {
+            if let Some(waiter) = story.step(|machine, actions| machine.failed(&route, actions)) {
+                waiting.remove(&waiter);
+            }
+            story.step(|machine, actions| machine.closed(slot, actions));
+        } else {
+            let expires = story.now + Duration::from_secs(15);
+            story.step(|machine, actions| machine.connected(&route, slot, slot, expires, actions));
+        }
     }
 }
 
