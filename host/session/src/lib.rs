@@ -162,6 +162,14 @@ impl Inner {
         renewed
     }
 
+    /// What an exchange that comes now is under.
+    ///
+    /// # Errors
+    /// The session is draining.
+    fn admit(&self) -> Result<Arc<Snapshot>, Error> {
+        self.pool.admit().map(|()| self.snapshot())
+    }
+
     /// Every exchange from now on is under this policy.
     fn obey(&self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation;
@@ -243,8 +251,7 @@ impl Session {
         call: Call,
     ) -> Result<http::Response<ResponseBody>, Error> {
         let Inner { pool, counters, .. } = &*self.inner;
-        pool.admit()?;
-        let snapshot = self.inner.snapshot();
+        let snapshot = self.inner.admit()?;
         let mut exchange = Exchange::begin(call.record, counters);
         let (mut head, body) = request.into_parts();
 
