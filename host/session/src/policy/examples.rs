@@ -27,6 +27,7 @@ fn every_example_is_tested_here() {
         "fastapi.toml",
         "high-throughput.toml",
         "production.toml",
+        "reference.toml",
     ];
     assert_eq!(names, tested);
 }
@@ -62,4 +63,13 @@ fn examples_that_are_named_like_a_preset_say_what_it_says() {
     for preset in [Preset::Development, Preset::Production, Preset::HighThroughput] {
         assert_eq!(example(&format!("{preset}.toml")), Policy::preset(preset));
     }
+}
+
+#[test]
+fn the_reference_is_what_the_code_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/reference.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let advice = "write it anew: cargo run -- policy init --force host/policies/reference.toml";
+    assert!(text == super::reference(Preset::Default), "{advice}");
+    assert_eq!(example("reference.toml"), Policy::default());
 }
