@@ -155,3 +155,19 @@ async fn one_origin_may_be_repeated_and_another_not() {
     assert_eq!(client.post(&one.url("/"), "BODY-MARK").await.unwrap().status, 200);
     assert_eq!(client.post(&other.url("/"), "BODY-MARK").await.unwrap().status, 429);
 }
+
+/// Section 5: an error says how often the request had gone to a connection.
+#[tokio::test]
+async fn an_error_says_how_many_attempts_there_were() {
+    let origin = Origin::plain(|request: &Request| match request.nth {
+        0 => Answer::whole("503 Service Unavailable", &[("retry-after", "0")], "refused"),
+        _ => Answer::none().then(Then::Close),
+    });
+    let origin = origin.await;
+    let client = Client::under(STATUS).to(&origin).build();
+    let error = client.post(&origin.url("/"), "BODY-MARK").await.unwrap_err();
+    assert_says(&error, Stage::Wire, Kind::Terminated, &["and 2 attempts"]);
+    assert_eq!(error.attempts(), 2);
+    let nowhere = client.get("http://192.0.2.1/").await.unwrap_err();
+    assert_eq!((nowhere.stage(), nowhere.attempts()), (Stage::Egress, 0));
+}

@@ -110,6 +110,7 @@ struct Inner {
     hint: Option<String>,
     origin: Option<String>,
     elapsed: Option<Duration>,
+    attempts: u32,
     request_sent: bool,
     source: Option<BoxError>,
 }
@@ -125,6 +126,7 @@ impl Error {
             hint: None,
             origin: None,
             elapsed: None,
+            attempts: 0,
             request_sent: false,
             source: None,
         }))
@@ -149,6 +151,13 @@ impl Error {
     pub(crate) fn at(mut self, origin: &dyn fmt::Display, elapsed: Duration) -> Self {
         self.0.origin.get_or_insert_with(|| origin.to_string());
         self.0.elapsed.get_or_insert(elapsed);
+        self
+    }
+
+    /// Adds how often the request had gone to a connection.
+    #[must_use]
+    pub(crate) fn after_attempts(mut self, attempts: u32) -> Self {
+        self.0.attempts = attempts;
         self
     }
 
@@ -195,6 +204,12 @@ impl Error {
         self.0.elapsed
     }
 
+    /// How often the request had gone to a connection: 0 if it failed before, more than 1 if it was repeated (`[retry]`).
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
     /// True if a repeat could have the request done twice.
     #[must_use]
     pub fn request_sent(&self) -> bool {
@@ -205,9 +220,12 @@ impl Error {
 impl fmt::Display for Error {
     /// `tls: certificate expired on 2024-01-01 (https://api.example.com, after 12 ms)`: one line, without the hint.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { stage, message, origin, elapsed, .. } = &*self.0;
+        let Inner { stage, message, origin, elapsed, attempts, .. } = &*self.0;
         write!(out, "{stage}: {message}")?;
         match (origin, elapsed) {
+            (Some(origin), Some(elapsed)) if *attempts > 1 => {
+                write!(out, " ({origin}, after {elapsed:.0?} and {attempts} attempts)")
+            }
             (Some(origin), Some(elapsed)) => write!(out, " ({origin}, after {elapsed:.0?})"),
             (Some(origin), None) => write!(out, " ({origin})"),
             (None, _) => Ok(()),
@@ -217,7 +235,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { stage, kind, message, hint, origin, elapsed, request_sent, source } = &*self.0;
+        let Inner { stage, kind, message, hint, origin, elapsed, attempts, request_sent, source } = &*self.0;
         out.debug_struct("Error")
             .field("stage", stage)
             .field("kind", kind)
@@ -225,6 +243,7 @@ impl fmt::Debug for Error {
             .field("hint", hint)
             .field("origin", origin)
             .field("elapsed", elapsed)
+            .field("attempts", attempts)
             .field("request_sent", request_sent)
             .field("source", source)
             .finish()

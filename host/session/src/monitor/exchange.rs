@@ -69,6 +69,7 @@ impl Exchange {
     /// It failed; passes the error on.
     pub(crate) fn failed(&self, error: Error) -> Error {
         self.told.store(true, Ordering::Relaxed);
+        let error = error.after_attempts(self.attempts.load(Ordering::Relaxed));
         let (stage, kind) = (error.stage(), error.kind());
         self.counters.failed(stage, kind.word());
         self.tell(Signal::Failed { stage, kind, request_sent: error.request_sent() });
