@@ -308,3 +308,39 @@ async fn a_shared_connection_has_a_life_too() {
     client.settles(0, 0).await;
     eventually("the descriptor is gone", || kernel::sockets_to(server.nginx.port()) == 0).await;
 }
+
+/// Z1, over HTTP/2: the last exchange of a session that ends takes its connection with it, drained or dropped.
+#[tokio::test]
+async fn a_shared_connection_ends_with_its_session() {
+    for drained in [true, false] {
+        let gate = Gate::shut();
+        let origin = gated(&gate).await;
+        let Some(server) = Server::start("", &pass_to(&origin)).await else { return };
+        let client = server.client("pool.keepalive = \"10m\"");
+        let url = server.url("/");
+        let answers = join_all((0..2).map(|_| client.get(&url)));
+        let end = async {
+            origin.requests(2).await;
+            let release = async { gate.open(2) };
+            match drained {
+                true => tokio::join!(client.session.drain(), release).0.cut,
+                false => {
+                    release.await;
+                    0
+                }
+            }
+        };
+        let (answers, cut) = soon("it has ended", Box::pin(async { tokio::join!(answers, end) })).await;
+        all_are_well(&answers, "hello");
+        assert_eq!(cut, 0);
+        if !drained {
+            gate.open(1);
+            let mut answer = client.open(get(&url)).await.unwrap();
+            drop(client);
+            while let Some(read) = piece(answer.body_mut()).await {
+                read.unwrap();
+            }
+        }
+        eventually("the descriptor is gone", || kernel::sockets_to(server.nginx.port()) == 0).await;
+    }
+}

@@ -339,6 +339,9 @@ impl Shared {
         let (route, slot, expires) = (Arc::clone(route), *slot, life.expires(now));
         if connection.sender.is_shared() {
             return self.change(|inner, actions| {
+                if inner.ended {
+                    inner.machine.retire(&route, slot, Some(Closed::Ended), actions);
+                }
                 inner.machine.release(&route, slot, actions);
                 expires.iter().for_each(|expires| self.remind(inner, *expires));
             });
