@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Error, Policy, Preset, explain, lay_under, origins};
 use crate::credentials::{self, Sort, Source, command};
-use crate::{dns, egress, retry, tls};
+use crate::{dns, egress, retry, tls, wire};
 
 /// A policy file whose syntax is right.
 #[derive(Clone)]
@@ -162,6 +162,7 @@ pub(super) fn check(root: &DeTable<'_>, policy: &Policy) -> Result<(), Error> {
     dns::check(&policy.dns)?;
     tls::check(&policy.tls)?;
     retry::check(&policy.retry)?;
+    wire::check(&policy.wire, &policy.tls.alpn)?;
     policy.proxy.check()?;
     policy.credentials.keys().try_for_each(|name| credentials::check_name(name))
 }

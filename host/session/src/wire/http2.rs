@@ -63,7 +63,7 @@ impl Settings {
     /// No stream at all, or a window beyond 2^31 - 1 bytes.
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         if self.streams == 0 {
-            return Err(("wire.h2.streams", "is zero; write 1, or http = \"1\"".to_owned()));
+            return Err(("wire.h2.streams", "is zero; write 1, or wire.http = \"1\"".to_owned()));
         }
         match self.window.0 > MAX_WINDOW {
             true => Err(("wire.h2.window", format!("is larger than {MAX_WINDOW} bytes, the most that HTTP/2 knows"))),

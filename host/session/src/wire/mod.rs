@@ -67,17 +67,35 @@ pub struct Settings {
 
 /// Which HTTP is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "HttpText")]
 pub enum Http {
     /// Over TLS what both sides prefer (ALPN, RFC 7301), else HTTP/1.1.
     #[default]
-    #[serde(rename = "auto")]
     Auto,
     /// HTTP/1.1 only.
-    #[serde(rename = "1")]
     One,
     /// HTTP/2 only; without TLS by prior knowledge (RFC 9113, section 3.3).
-    #[serde(rename = "2")]
     Two,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "\"auto\", \"1\" or \"2\"")]
+enum HttpText {
+    Word(String),
+    Number(u64),
+}
+
+impl TryFrom<HttpText> for Http {
+    type Error = String;
+
+    fn try_from(text: HttpText) -> Result<Self, String> {
+        let text = match text {
+            HttpText::Word(word) => word,
+            HttpText::Number(number) => number.to_string(),
+        };
+        let known = [Self::Auto, Self::One, Self::Two].into_iter().find(|http| http.word() == text);
+        known.ok_or_else(|| format!("`{}` is none of \"auto\", \"1\" and \"2\"", text.escape_debug()))
+    }
 }
 
 impl Http {
@@ -108,7 +126,7 @@ impl Http {
 /// HTTP/2 alone where TLS must not offer it, and what HTTP/2 has no room for.
 pub(crate) fn check(settings: &Settings, alpn: &[tls::Alpn]) -> Result<(), policy::Error> {
     if settings.http == Http::Two && !alpn.contains(&tls::Alpn::H2) {
-        return Err(policy::Error::key("wire.http", "2 needs \"h2\" in `tls.alpn`"));
+        return Err(policy::Error::key("wire.http", "\"2\" needs \"h2\" in `tls.alpn`"));
     }
     settings.h2.check().map_err(|(key, what)| policy::Error::key(key, what))
 }

@@ -342,3 +342,21 @@ fn a_signature_has_keys_of_its_own() {
         (&whole.replace("sigv4", "sigv5"), "seaway.toml:2: `credentials.aws.kind`: unknown word `sigv5`"),
     ]);
 }
+
+#[test]
+fn a_bad_value_of_http_says_what_to_write() {
+    assert_refused(&[
+        ("wire.http = \"3\"", "seaway.toml:1: `wire.http`: `3` is none of \"auto\", \"1\" and \"2\""),
+        ("[wire]\nhttp = 3", "seaway.toml:2: `wire.http`: `3` is none of \"auto\", \"1\" and \"2\""),
+        (
+            "[wire]\nhttp = 2\n[tls]\nalpn = [\"http/1.1\"]",
+            "seaway.toml:2: `wire.http`: \"2\" needs \"h2\" in `tls.alpn`",
+        ),
+        ("wire.h2.streams = 0", "seaway.toml:1: `wire.h2.streams`: is zero; write 1, or wire.http = \"1\""),
+        (
+            "wire.h2.window = \"4GiB\"",
+            "seaway.toml:1: `wire.h2.window`: is larger than 2147483647 bytes, the most that HTTP/2 knows",
+        ),
+        ("drain.queued = \"finsh\"", "seaway.toml:1: `drain.queued`: unknown word `finsh`; nearest: `finish`"),
+    ]);
+}
