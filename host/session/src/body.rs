@@ -1,8 +1,8 @@
 //! Bodies: what a request carries, and the guard of what comes back.
 //!
 //! The answer's body is the last stage. While it is read it watches the silence (`body.timeout`), the size
-//! (`body.max_response`) and the exchange's deadline; its end gives the connection back, and anything else closes it. A
-//! body that stops before its end is an error, never an end.
+//! (`body.max_response`) and the exchange's deadline; its end gives the connection back, and anything else closes
+//! it, or resets its stream where others share it. A body that stops before its end is an error, never an end.
 
 mod buffered;
 mod silence;
@@ -116,7 +116,8 @@ impl fmt::Debug for RequestBody {
     }
 }
 
-/// The body of an answer. Its end gives the connection back; dropping it before its end closes the connection, unless
+/// The body of an answer. Its end gives the connection back; dropping it before its end closes the connection, or resets the
+/// stream where others share that, unless
 /// what is left is short and comes at once.
 #[derive(Debug)]
 pub struct ResponseBody {

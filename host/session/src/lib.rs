@@ -239,12 +239,12 @@ impl Session {
     /// Sends one request and returns the head of its answer; the body is read from it. One policy snapshot holds from
     /// here to the last byte. The URI is absolute; redirects are the caller's business.
     ///
-    /// Cancel safe: dropping the future, or the answer's body, ends the exchange and closes its connection; a connection
-    /// that was being opened for it goes to the next who waits.
+    /// Cancel safe: dropping the future, or the answer's body, ends the exchange and closes its connection, or resets its
+    /// stream where others share that; a connection that was being opened for it goes to the next who waits.
     ///
     /// # Errors
     /// As stage and kind, with the origin and the time that had passed. A request is never sent a second time unless
-    /// nothing of it had left, or `[retry]` says so.
+    /// nothing of it had left, a server of HTTP/2 says that it has not looked at it, or `[retry]` says so.
     pub async fn send(
         &self,
         request: http::Request<RequestBody>,

@@ -1,8 +1,8 @@
 //! `[retry]`: when a request is sent again, and never silently.
 //!
-//! Runs around `pool` and `wire`, before a byte of the answer has reached the caller. There are two reasons: a connection
-//! that was used before ended under the request and nothing of it was taken, or the answer has a status for which the
-//! operator wants a repeat. Each repeat is counted, recorded and told. No request whose connection may have carried it is
+//! Runs around `pool` and `wire`, before a byte of the answer has reached the caller. There are three reasons: a connection
+//! that was used before ended under the request and nothing of it was taken, a server of HTTP/2 says that it has not looked
+//! at it, or the answer has a status for which the operator wants a repeat. Each repeat is counted, recorded and told. No request whose connection may have carried it is
 //! sent again for the first reason, unless its method is idempotent (RFC 9110, section 9.2.2); and none whose body is not
 //! at hand.
 
@@ -24,7 +24,7 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 use tower::util::rng::HasherRng;
 
 use crate::body;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::monitor::{Exchange, Retry};
 use crate::policy::units::{Share, Size};
 use crate::policy::{self, Policy};
@@ -250,7 +250,16 @@ impl<'a> Attempts<'a> {
                 Ok(Next::Again(kept))
             }
             (Sent::Answered(answer), _) => Ok(Next::Answer(answer, lease)),
-            (Sent::NotSent(request), _) | (Sent::Stale(Ending::Unwritten, _), Some(request)) => {
+            (Sent::NotSent(_), _) if !lease.reused && self.unseen >= UNSEEN => {
+                let message = "the peer closes each connection before it takes a request";
+                Err(lease.explain(Error::new(Stage::Wire, Kind::Terminated, message)))
+            }
+            (Sent::NotSent(request), _) => {
+                self.unseen += u32::from(!lease.reused);
+                Ok(Next::Again(request))
+            }
+            (Sent::Stale(Ending::Unwritten, _), Some(request)) => {
+                self.exchange.repeats(Retry::Unsent, false);
                 Ok(Next::Again(request))
             }
             (Sent::Stale(ending, _), Some(kept)) if self.may_repeat(ending, &kept) => {

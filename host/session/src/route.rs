@@ -262,7 +262,7 @@ impl Route {
     pub(crate) fn sharing(&self) -> Sharing {
         match self.origin.scheme() {
             Scheme::Https => self.shape.tls_sharing,
-            Scheme::Http if self.shape.http == wire::Http::Two => Sharing::Shared,
+            Scheme::Http if self.shape.http == wire::Http::Two && self.forwarder().is_none() => Sharing::Shared,
             Scheme::Http => Sharing::Exclusive,
         }
     }
@@ -334,7 +334,7 @@ impl Shape {
             limit: _,
         } = proxy;
         let wire::Settings { timeout: _, max_headers, max_header_bytes, http, h2 } = wire;
-        let offered = http.offered(&tls_settings.alpn);
+        let offered = policy.offered();
         let tls_sharing = match offered.contains(&tls::Alpn::H2) {
             false => Sharing::Exclusive,
             true if offered.len() == 1 => Sharing::Shared,

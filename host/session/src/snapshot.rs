@@ -53,7 +53,7 @@ impl Scope {
         dns::check(&policy.dns)?;
         tcp::check(&policy.tcp)?;
         wire::check(&policy.wire, &policy.tls.alpn)?;
-        let offered = tls::Settings { alpn: policy.wire.http.offered(&policy.tls.alpn), ..policy.tls.clone() };
+        let offered = tls::Settings { alpn: policy.offered(), ..policy.tls.clone() };
         let tls = tls::Tls::new(&offered, environment, counters, previous.map(|previous| &previous.tls))?;
         let proxies = previous.map(|previous| &*previous.proxies);
         Ok(Self {

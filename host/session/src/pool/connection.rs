@@ -51,13 +51,16 @@ impl Carry for Box<Connection> {
         let Connection { route, slot, peer, generation, sender, life, opening, closes_for, wanted } = &mut **self;
         let sender = sender.share().filter(|_| life.may_begin(Instant::now()))?;
         life.begin_exchange();
+        // As it was: whether it has rested is for this exchange to find out.
+        let before = life.clone();
+        life.rest(Instant::now());
         Some(Self::new(Connection {
             route: Arc::clone(route),
             slot: *slot,
             peer: *peer,
             generation: *generation,
             sender,
-            life: life.clone(),
+            life: before,
             opening: opening.take(),
             closes_for: *closes_for,
             wanted: Arc::clone(wanted),
@@ -108,7 +111,7 @@ impl Opening {
 
     fn failed(&mut self, error: Error, took: Option<Box<Timings>>) {
         let Some(route) = self.route.take() else { return };
-        let waiter = self.shared.change(|inner, actions| inner.machine.failed(&route, actions));
+        let waiter = self.shared.change(|inner, actions| inner.machine.failed(&route, Instant::now(), actions));
         if let Some(waiter) = waiter {
             waiter.give(Err((error, took)));
         }

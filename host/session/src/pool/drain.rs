@@ -55,8 +55,7 @@ impl Pool {
 
     /// Connections that carry something, or are being opened.
     pub(crate) fn in_use(&self) -> usize {
-        let counts = self.shared.lock().machine.counts();
-        counts.open - counts.idle
+        self.shared.lock().machine.in_use()
     }
 }
 

@@ -18,7 +18,7 @@ mod wait;
 #[cfg(test)]
 mod model;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ struct Shared {
     phase: watch::Receiver<Phase>,
     /// True once no further request is taken.
     stops: AtomicBool,
-    /// A socket has closed while the pool ends.
+    /// Something has changed while the pool ends.
     closed: Notify,
     reaper: Arc<Notify>,
 }
@@ -190,7 +190,7 @@ impl Pool {
         Self { shared: Arc::new(shared), phase }
     }
 
-    /// A connection of the route, for the caller alone: an idle one, else one that is opened or comes back.
+    /// A connection of the route, for one exchange: an idle one, or one with room; else one that is opened or comes back.
     ///
     /// Cancel safe: a caller that goes away leaves the queue, and what was meant for it goes to the next.
     pub(crate) async fn lease(
@@ -294,6 +294,9 @@ impl Shared {
         let mut actions = Actions::default();
         let result = change(&mut self.lock(), &mut actions);
         self.act(actions);
+        if self.stops.load(Ordering::Relaxed) {
+            self.closed.notify_waiters();
+        }
         result
     }
 

@@ -228,7 +228,7 @@ async fn open_and_drive(pool: Arc<Pool>, slot: Slot) {
     let (route, id) = (slot.route, slot.id);
     if thread_rng().gen_ratio(1, 5) {
         let waiter = pool.change(|inner, actions| {
-            let waiter = inner.machine.failed(&route, actions);
+            let waiter = inner.machine.failed(&route, Instant::now(), actions);
             let told = waiter.as_ref().map(|waiter: &Arc<Waiter>| inner.queue.remove(&waiter.number));
             assert!(told.is_none_or(|told| told.is_some()), "told twice");
             waiter

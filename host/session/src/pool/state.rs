@@ -251,15 +251,18 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         }
     }
 
-    /// Opening failed: the waiter that is to hear of it. Its socket is reported by [`State::closed`].
-    pub(crate) fn failed(&mut self, route: &R, actions: &mut Actions<R, C, W>) -> Option<W> {
+    /// Opening failed: the waiter that is to hear of it; nobody, where those who wait have another connection to wait for.
+    /// Its socket is reported by [`State::closed`].
+    pub(crate) fn failed(&mut self, route: &R, now: Instant, actions: &mut Actions<R, C, W>) -> Option<W> {
         let lane = self.lane(route);
         lane.connecting -= 1;
         lane.pressed = false;
-        if lane.sharing == Sharing::Unknown {
-            // The others may each try on their own: were they to go on one after the other, the last would wait for ever.
-            lane.sharing = Sharing::Exclusive;
+        if lane.is_live() {
+            lane.since = Some(now);
+            return None;
         }
+        // The others may each try on their own: were they to go on one after the other, the last would wait for ever.
+        lane.sharing = Sharing::Exclusive;
         let waiter = lane.waiters.pop_first().map(|(_, waiter)| waiter);
         self.waiting -= usize::from(waiter.is_some());
         self.tidy(route);
@@ -372,6 +375,11 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
     /// Closes everything idle.
     pub(crate) fn clear(&mut self, actions: &mut Actions<R, C, W>) {
         while self.close_oldest(None, Closed::Ended, actions) {}
+    }
+
+    /// Open sockets that are not idle, nor on their way out.
+    pub(crate) fn in_use(&self) -> usize {
+        self.books.sockets() - self.books.all().closing - self.idle
     }
 
     pub(crate) fn counts(&self) -> Counts {

@@ -60,9 +60,6 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.shared.change(|inner, actions| inner.machine.closed(self.id, actions));
-        if self.shared.stops.load(Ordering::Relaxed) {
-            self.shared.closed.notify_waiters();
-        }
     }
 }
 
@@ -152,19 +149,28 @@ impl Lease {
         }
     }
 
-    /// Ends an exchange of whose answer a part is left, which nobody wants. On a connection that is shared its stream is
-    /// reset. Any other is kept if `reusable`, and what is left is short and comes at once; else it closes.
-    pub(crate) fn abandon(mut self, body: Incoming, reusable: bool) {
-        if let Some(resets) = self.sender().ok().and_then(wire::Sender::give_up) {
-            let connection =
-                self.connection.as_ref().map(|connection| (Arc::clone(&connection.route), connection.slot));
-            let shared = Arc::clone(&self.shared);
-            // The place is taken for as long as the peer may think so.
-            if let (false, Some((route, slot))) = (resets.reset((body, self)), connection) {
-                shared.change(|inner, actions| inner.machine.retire(&route, slot, Some(Closed::Dropped), actions));
-            }
-        } else if reusable && body.size_hint().exact().is_some_and(|left| left <= DRAINED) {
+    /// Ends an exchange whose answer nobody wants. What is left of it is read if it is short and comes at once; else the
+    /// connection closes, or the stream is reset where others share it.
+    pub(crate) fn abandon(self, body: Incoming, reusable: bool) {
+        if !reusable {
+            self.cancel(body);
+        } else if body.is_end_stream() {
+            self.finish();
+        } else if body.size_hint().exact().is_some_and(|left| left <= DRAINED) {
             self.drain(body);
+        } else {
+            self.cancel(body);
+        }
+    }
+
+    /// Drops what holds a stream of a shared connection, which resets it, no faster than servers bear; of a connection of its
+    /// own, closes it. The place is taken for as long as the peer may think so.
+    fn cancel(mut self, stream: impl Send + 'static) {
+        let Some(resets) = self.sender().ok().and_then(wire::Sender::give_up) else { return };
+        let connection = self.connection.as_ref().map(|connection| (Arc::clone(&connection.route), connection.slot));
+        let shared = Arc::clone(&self.shared);
+        if let (false, Some((route, slot))) = (resets.reset((stream, self)), connection) {
+            shared.change(|inner, actions| inner.machine.retire(&route, slot, Some(Closed::Dropped), actions));
         }
     }
 
@@ -181,8 +187,9 @@ impl Lease {
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
             let drained = timeout(DRAIN, async { while let Some(Ok(_)) = body.frame().await {} }).await;
-            if drained.is_ok() && body.is_end_stream() {
-                self.finish();
+            match drained.is_ok() && body.is_end_stream() {
+                true => self.finish(),
+                false => self.cancel(body),
             }
         });
     }
@@ -198,7 +205,13 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         match self.connection.take() {
-            Some(connection) if connection.sender.is_shared() => self.shared.give_back(connection),
+            Some(connection) if connection.sender.is_shared() => match connection.sender.parked() {
+                Some(parked) => {
+                    let shared = Arc::clone(&self.shared);
+                    Self { connection: Some(connection), shared, reused: self.reused }.cancel(parked);
+                }
+                None => self.shared.give_back(connection),
+            },
             Some(connection) => {
                 self.shared.change(|inner, actions| inner.machine.discard(connection.slot, connection, actions));
             }

@@ -111,14 +111,19 @@ pub(super) async fn wait(
         queue: Arc::clone(&queue),
     });
     let place = shared.change(|inner, actions| {
+        // It may have come before the session began to end, and have collected its body meanwhile.
+        if shared.phase.borrow().opens_nothing() {
+            return None;
+        }
         let place = inner.machine.enqueue(route, waiter, actions);
         if let Place::Waits(id) = place
             && inner.machine.blocked(route, id).is_some()
         {
             queue.has_no_room();
         }
-        place
+        Some(place)
     });
+    let Some(place) = place else { return Err((crate::drain::refused(), None)) };
     let Place::Waits(id) = place else {
         let message = format!("`pool.max_waiters` of {} requests are waiting already", settings.max_waiters);
         let error = Error::new(Stage::Pool, Kind::ConnectionLimit, message);

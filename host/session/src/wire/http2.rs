@@ -1,12 +1,12 @@
 //! HTTP/2 (RFC 9113): one connection that many exchanges share.
 //!
 //! A connection is one task of the pool's: everything that it needs run beside itself runs within it, and ends with it. The
-//! peer's bound on streams is told to the pool, which never asks for more: nothing waits in a connection that could wait in
-//! the pool's queue. A stream that the peer says it has not looked at is sent again, elsewhere.
+//! peer's bound on streams is told to the pool, which asks for no more: what waits does so in the pool's queue. A stream that the peer says it has not looked at is sent again, elsewhere.
+
+mod resets;
 
 use std::future::Future;
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,8 +22,7 @@ use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Io, Outgoing, WireBody};
@@ -31,6 +30,9 @@ use crate::error::{Error, Kind};
 use crate::policy::units::{Period, Size, Timeout};
 use crate::route::Scheme;
 use crate::stage::Stage;
+use crate::tcp::{self, Before, Idle};
+use resets::Live;
+pub(crate) use resets::Resets;
 
 /// `wire.h2`: connections that speak HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -90,8 +92,27 @@ pub(crate) struct Requests {
     authority: Authority,
     max_headers: usize,
     resets: Arc<Resets>,
+    /// Absent where a connector opened the stream: nobody can look beneath it.
+    socket: Option<tcp::Handle>,
     /// Held by each exchange, and by none that only waits for its reset.
     live: Option<Live>,
+    parked: Parked,
+}
+
+/// What was given up before the head of its answer: its lease has it reset.
+#[derive(Clone, Default)]
+struct Parked(Arc<Mutex<Option<Answer>>>);
+
+impl std::fmt::Debug for Parked {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Parked")
+    }
+}
+
+impl Parked {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Answer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Makes a connection ready for requests.
@@ -123,10 +144,12 @@ pub(super) async fn handshake(
         // and many of them for an attack. More than these are not reset in that time.
         .max_concurrent_reset_streams(RESETS_REMEMBERED)
         .reset_stream_duration(RESET_REMEMBERED);
+    let socket = io.handle();
     let handshake = builder.handshake(TokioIo::new(io)).await;
     let (requests, connection) = handshake.map_err(|error| super::failed(error, "while the connection was set up"))?;
     let (max_headers, resets) = (*max_headers, Arc::new(Resets::new()));
-    let requests = Requests { requests, scheme, authority, max_headers, resets, live: None };
+    let requests =
+        Requests { requests, scheme, authority, max_headers, resets, socket, live: None, parked: Parked::default() };
     let driver = Driver {
         connection: Some(connection),
         started,
@@ -140,28 +163,42 @@ pub(super) async fn handshake(
 impl Requests {
     /// The same connection for one exchange more.
     pub(super) fn share(&self) -> Self {
-        let Self { requests, scheme, authority, max_headers, resets, live: _ } = self;
+        let Self { requests, scheme, authority, max_headers, resets, socket, live: _, parked: _ } = self;
         Self {
             requests: requests.clone(),
             scheme: scheme.clone(),
             authority: authority.clone(),
             max_headers: *max_headers,
             resets: Arc::clone(resets),
+            socket: socket.clone(),
             live: Some(Live::new(resets)),
+            parked: Parked::default(),
         }
+    }
+
+    /// True if the peer has not closed, as far as the kernel knows. What lies unread in the socket may be its goodbye: the
+    /// connection's task is left a moment to read it.
+    pub(super) async fn is_there(&self) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        let begun = Instant::now();
+        while socket.idle() == Idle::Bytes && begun.elapsed() < SETTLE {
+            tokio::time::sleep(LOOK).await;
+        }
+        !matches!(socket.before(), Before::Gone)
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.requests.is_closed()
     }
 
-    /// Hands a request over. Dropping the future before it ends resets the stream, at once or as soon as [`Resets`] allow.
+    /// Hands a request over. A future that is dropped before it ends leaves its stream to be reset by [`Requests::parked`].
     pub(super) fn send(
         &mut self,
         mut request: Outgoing,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<> {
         self.address(&mut request);
-        Pending { answer: Some(Box::pin(self.requests.try_send_request(request))), resets: self.resets() }
+        let answer: Answer = Box::pin(self.requests.try_send_request(request));
+        Pending { answer: Some(answer), parked: self.parked.clone() }
     }
 
     /// Puts the origin where HTTP/2 has it (RFC 9113, section 8.3.1), and takes out what it has no word for (8.2.2).
@@ -186,21 +223,22 @@ impl Requests {
     /// What bounds how fast streams of the connection are reset; the exchange is over, but for that.
     pub(super) fn give_up(&mut self) -> Arc<Resets> {
         self.live = None;
-        self.resets()
+        Arc::clone(&self.resets)
     }
 
-    fn resets(&self) -> Arc<Resets> {
-        Arc::clone(&self.resets)
+    /// The exchange, if it was given up before the head of its answer.
+    pub(super) fn parked(&self) -> Option<Answer> {
+        self.parked.lock().take()
     }
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + Send>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + Send>>;
 
 /// An exchange before the head of its answer.
 struct Pending {
     /// Absent once it has ended.
     answer: Option<Answer>,
-    resets: Arc<Resets>,
+    parked: Parked,
 }
 
 impl Future for Pending {
@@ -217,7 +255,7 @@ impl Future for Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(answer) = self.answer.take() {
-            Arc::clone(&self.resets).reset(answer);
+            *self.parked.lock() = Some(answer);
         }
     }
 }
@@ -285,18 +323,14 @@ impl Driver {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<usize>> {
         loop {
-            if let Some(streams) = self.news(context) {
-                return Poll::Ready(Some(streams));
-            }
-            // Without a waker: they are started by what is polled here. And without tokio's budget, at whose end nothing comes.
-            while let Ok(task) = self.started.try_recv() {
-                self.tasks.push(task);
-            }
-            while let Poll::Ready(Some(())) = self.tasks.poll_next_unpin(context) {}
-            // What reads from the socket is one of these: it may have met the peer's word on streams, or its goodbye, which
+            // What reads from the socket is one of the tasks: it runs first, so that a peer's goodbye is heard before a request
+            // is taken that could not be given back; and again, because what it meets, such as the peer's word on streams,
             // wakes nobody.
-            if let Some(streams) = self.news(context) {
-                return Poll::Ready(Some(streams));
+            for _ in 0..2 {
+                self.run(context);
+                if let Some(streams) = self.news(context) {
+                    return Poll::Ready(Some(streams));
+                }
             }
             if self.connection.is_none() && self.tasks.is_empty() {
                 return Poll::Ready(None);
@@ -305,6 +339,14 @@ impl Driver {
                 return Poll::Pending;
             }
         }
+    }
+
+    fn run(&mut self, context: &mut Context<'_>) {
+        // Without a waker: they are started by what is polled here. And without tokio's budget, at whose end nothing comes.
+        while let Ok(task) = self.started.try_recv() {
+            self.tasks.push(task);
+        }
+        while let Poll::Ready(Some(())) = self.tasks.poll_next_unpin(context) {}
     }
 
     /// How many exchanges the connection takes at once, if that is not what the pool was told last.
@@ -320,101 +362,17 @@ impl Driver {
     }
 }
 
-/// How many streams of a connection are reset at once, and how many a second from then on. Servers take many resets for an
-/// attack, and close the connection under everybody (CVE-2023-44487); nghttp2's bound is 1000 and 33 a second.
-const BURST: f64 = 100.0;
-const PER_SECOND: f64 = 25.0;
 /// How many streams that were reset are remembered, and for how long.
 const RESETS_REMEMBERED: usize = 1024;
 const RESET_REMEMBERED: Duration = Duration::from_secs(30);
 
-/// What bounds how fast the streams of one connection are reset.
-#[derive(Debug)]
-pub(crate) struct Resets {
-    allowance: Mutex<Allowance>,
-    /// Exchanges that go on.
-    live: AtomicUsize,
-    /// None does.
-    deserted: Notify,
-}
-
-#[derive(Debug)]
-struct Allowance {
-    left: f64,
-    at: Instant,
-}
-
-/// An exchange that goes on.
-#[derive(Debug)]
-struct Live(Arc<Resets>);
-
-impl Live {
-    fn new(resets: &Arc<Resets>) -> Self {
-        resets.live.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(resets))
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        if self.0.live.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.deserted.notify_waiters();
-        }
-    }
-}
-
-impl Resets {
-    fn new() -> Self {
-        let allowance = Mutex::new(Allowance { left: BURST, at: Instant::now() });
-        Self { allowance, live: AtomicUsize::new(0), deserted: Notify::new() }
-    }
-
-    /// Takes one reset from the allowance: how long to wait for it.
-    fn take(&self) -> Duration {
-        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let refilled = now.duration_since(allowance.at).as_secs_f64() * PER_SECOND;
-        allowance.left = (allowance.left + refilled).min(BURST) - 1.0;
-        allowance.at = now;
-        Duration::from_secs_f64((-allowance.left / PER_SECOND).max(0.0))
-    }
-
-    /// Drops what holds a stream, which resets it: at once where the allowance has room, and else as soon as it has, or as
-    /// nobody else is left on the connection. False if it has none: nothing new should be begun on the connection.
-    pub(crate) fn reset(self: Arc<Self>, stream: impl Send + 'static) -> bool {
-        let wait = self.take();
-        let (false, Ok(runtime)) = (wait.is_zero(), Handle::try_current()) else { return true };
-        runtime.spawn(async move {
-            let deserted = async {
-                loop {
-                    let mut changed = pin!(self.deserted.notified());
-                    changed.as_mut().enable();
-                    if self.live.load(Ordering::Acquire) == 0 {
-                        return;
-                    }
-                    changed.await;
-                }
-            };
-            drop(tokio::time::timeout(wait, deserted).await);
-            drop(stream);
-        });
-        false
-    }
-}
+/// How long a connection's task may take for what lies in its socket before an exchange is begun, and how often is looked.
+const SETTLE: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn resets_beyond_the_burst_come_one_after_the_other() {
-        let resets = Resets::new();
-        let waits: Vec<Duration> = (0..102).map(|_| resets.take()).collect();
-        assert!(waits[..100].iter().all(Duration::is_zero));
-        assert_eq!(waits[100..], [Duration::from_millis(40), Duration::from_millis(80)]);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(resets.take().is_zero());
-    }
 
     #[test]
     fn every_stream_of_a_connection_has_its_window() {

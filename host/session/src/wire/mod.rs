@@ -259,7 +259,7 @@ impl Sender {
     pub(crate) async fn ready(&mut self, rested: bool) -> Result<bool, Error> {
         let (requests, watch) = match &mut self.requests {
             Requests::Http1(requests, watch) => (requests, watch),
-            Requests::Http2(requests) => return Ok(!requests.is_closed()),
+            Requests::Http2(requests) => return Ok((!rested || requests.is_there().await) && !requests.is_closed()),
         };
         if rested && !watch.is_there().await {
             return Ok(false);
@@ -289,6 +289,14 @@ impl Sender {
         match &mut self.requests {
             Requests::Http1(..) => None,
             Requests::Http2(requests) => Some(requests.give_up()),
+        }
+    }
+
+    /// An exchange on a shared connection that was given up before the head of its answer.
+    pub(crate) fn parked(&self) -> Option<http2::Answer> {
+        match &self.requests {
+            Requests::Http1(..) => None,
+            Requests::Http2(requests) => requests.parked(),
         }
     }
 

@@ -101,7 +101,7 @@ impl<C, W> Lane<C, W> {
     }
 
     /// True if it has a shared connection that takes exchanges, if only later.
-    fn is_live(&self) -> bool {
+    pub(super) fn is_live(&self) -> bool {
         self.shared.iter().any(|shared| !shared.retired)
     }
 
@@ -137,10 +137,15 @@ impl<C, W> Lane<C, W> {
     pub(super) fn hungry(&self) -> impl Iterator<Item = &WaiterId> {
         let served = match self.sharing {
             Sharing::Exclusive => self.connecting,
-            Sharing::Unknown | Sharing::Shared if self.connecting > 0 && !self.is_live() => usize::MAX,
+            Sharing::Unknown | Sharing::Shared if self.is_probing() => usize::MAX,
             Sharing::Unknown | Sharing::Shared => 0,
         };
         self.waiters.keys().skip(served)
+    }
+
+    /// True if all who wait, wait for one connection that is being opened.
+    pub(super) fn is_probing(&self) -> bool {
+        self.sharing != Sharing::Exclusive && self.connecting > 0 && !self.is_live()
     }
 
     /// Those of them that room for one more connection or exchange would serve.

@@ -259,7 +259,7 @@ impl Run {
             Event::Fail(index) => {
                 let Some((slot, route)) = self.pick(Some(*index), opening) else { return };
                 let first = self.model.waiting.iter().position(|(_, waits, _)| *waits == route);
-                let told = self.change(|machine, deeds| machine.failed(&route, deeds));
+                let told = self.change(|machine, deeds| machine.failed(&route, Instant::now(), deeds));
                 assert_eq!(told, first.map(|first| self.model.waiting.remove(first).0), "the route's first is told");
                 self.model.sockets.insert(slot, (route, Use::Closing));
                 self.close(Some((slot, route)));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::lane::Need;
-use super::{Actions, Carry, Lane, Route, State, WaiterId};
+use super::{Actions, Carry, Group as _, Lane, Route, State, WaiterId};
 use crate::monitor::{Closed, Eviction};
 
 impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
@@ -62,7 +62,9 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
             Need::Stream if self.lane(route).has_idle_share() || self.has_room(route, need) => {
                 // Where none came of it, the connection is used up, and the waiter is looked at again.
                 if let Some(connection) = self.share(route, actions) {
-                    self.lane(route).waiters.remove(&id);
+                    let lane = self.lane(route);
+                    lane.waiters.remove(&id);
+                    lane.pressed = false;
                     self.waiting -= 1;
                     actions.hand.push((waiter, connection));
                 }
@@ -84,7 +86,17 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
 
     /// Waiters that wait for room.
     pub(super) fn hungry(&self) -> usize {
-        self.lanes.values().map(|lane| lane.hungry().count()).sum()
+        let hungry = self.lanes.iter().map(|(route, lane)| match lane.is_probing() {
+            true => lane.waiters.len().saturating_sub(self.most(route)),
+            false => lane.hungry().count(),
+        });
+        hungry.sum()
+    }
+
+    /// How many exchanges of a route there may be at once, whatever they are carried by.
+    fn most(&self, route: &R) -> usize {
+        let groups = route.groups().filter(R::Group::counts_exchanges).map(|group| group.limit(&self.limits));
+        groups.chain([self.limits.total]).filter(|limit: &usize| *limit > 0).min().unwrap_or(usize::MAX)
     }
 
     /// True if a request of another route came before `first`, and the room of this connection is what it waits for.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lane::{self, Need};
-use super::{Actions, Carry, Lane, Route, Sharing, SlotId, State, WaiterId};
+use super::{Actions, Carry, Route, Sharing, SlotId, State, WaiterId};
 use crate::monitor::Closed;
 
 /// How long a request waits for a place on the connections that there are before one more is opened beside them. Opening
@@ -92,7 +92,7 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
     }
 
     /// A request has waited long for a place: opens a further connection, if those that there are have been full for long,
-    /// and none is being opened. When to ask again; never, if it does not wait any more, or for a connection of its own.
+    /// and none is being opened. When to ask again; never, if it does not wait any more.
     pub(crate) fn press(
         &mut self,
         route: &R,
@@ -100,8 +100,11 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         now: Instant,
         actions: &mut Actions<R, C, W>,
     ) -> Option<Instant> {
-        let waits = |lane: &&mut Lane<C, W>| lane.waiters.contains_key(&id) && lane.sharing != Sharing::Exclusive;
-        let lane = self.lanes.get_mut(route).filter(waits)?;
+        let lane = self.lanes.get_mut(route).filter(|lane| lane.waiters.contains_key(&id))?;
+        if lane.sharing == Sharing::Exclusive {
+            // The server may come to speak otherwise; to look often would cost more than that is worth.
+            return Some(now + 10 * PATIENCE);
+        }
         let due = lane.since.map_or(now, |since| since + PATIENCE);
         if due > now {
             return Some(due);

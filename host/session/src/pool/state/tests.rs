@@ -340,7 +340,7 @@ fn one_failure_reaches_one_waiter_and_the_next_tries_again() {
     assert!(story.ask(A, 1).is_err());
     assert!(story.ask(A, 2).is_err());
     let (route, slot, _) = story.opened.pop_front().unwrap();
-    assert_eq!(story.step(|machine, actions| machine.failed(&route, actions)), Some(1));
+    assert_eq!(story.step(|machine, actions| machine.failed(&route, Instant::now(), actions)), Some(1));
     story.step(|machine, actions| machine.closed(slot, actions));
     assert_eq!(story.opened.len(), 1);
     assert_eq!(story.opened[0].2, 2);
@@ -584,7 +584,7 @@ fn come(story: &mut Story, dice: &mut Dice, waiting: &mut HashMap<u32, (Key, Wai
         story.step(|machine, actions| machine.set_capacity(&route, slot, capacity, actions));
     } else if let Some((route, slot, _)) = story.opened.pop_front() {
         if dice.roll(4) == 0 {
-            if let Some(waiter) = story.step(|machine, actions| machine.failed(&route, actions)) {
+            if let Some(waiter) = story.step(|machine, actions| machine.failed(&route, Instant::now(), actions)) {
                 waiting.remove(&waiter);
             }
             story.step(|machine, actions| machine.closed(slot, actions));

@@ -62,7 +62,7 @@ fn one_that_fails_is_heard_of_by_one_and_the_others_each_try() {
     ask(&mut story, X, 0..4);
     let (route, slot, _) = story.opened.pop_front().unwrap();
     story.step(|machine, actions| machine.closed(slot, actions));
-    assert_eq!(story.step(|machine, actions| machine.failed(&route, actions)), Some(0));
+    assert_eq!(story.step(|machine, actions| machine.failed(&route, Instant::now(), actions)), Some(0));
     assert_eq!(story.opened.len(), 3);
 }
 
@@ -176,4 +176,43 @@ fn who_waits_for_a_place_hears_how_many_there_are() {
     assert_eq!(story.machine.blocked(&X, last), None);
     story.connect_shared(2);
     assert_eq!(story.machine.blocked(&X, last), Some(Full::Streams { connections: 1, streams: 2 }));
+}
+
+#[test]
+fn a_further_connection_that_fails_fails_nobody_who_has_another() {
+    let mut story = Story::new(10, 0);
+    let places = ask(&mut story, X, 0..4);
+    let live = story.connect_shared(2);
+    story.now += PATIENCE;
+    press(&mut story, &places[3]);
+    let (route, slot, _) = story.opened.pop_front().unwrap();
+    let now = story.now;
+    story.step(|machine, actions| machine.closed(slot, actions));
+    assert_eq!(story.step(|machine, actions| machine.failed(&route, now, actions)), None);
+    // The next one is not tried at once.
+    assert_eq!(press(&mut story, &places[3]), Some(now + PATIENCE));
+    story.back(X, live);
+    story.back(X, live);
+    assert_eq!(story.handed.len(), 4);
+}
+
+#[test]
+fn those_who_lost_their_connection_each_try_once_the_next_has_failed() {
+    let mut story = Story::new(10, 0);
+    ask(&mut story, X, 0..4);
+    let slot = story.connect_shared(1);
+    story.step(|machine, actions| machine.closed(slot, actions));
+    assert_eq!(story.opened.len(), 1);
+    let (route, slot, _) = story.opened.pop_front().unwrap();
+    story.step(|machine, actions| machine.closed(slot, actions));
+    assert_eq!(story.step(|machine, actions| machine.failed(&route, Instant::now(), actions)), Some(1));
+    assert_eq!(story.opened.len(), 2);
+}
+
+#[test]
+fn a_queue_that_no_connection_could_serve_is_bounded_while_it_hears_what_it_will_be() {
+    let mut story = Story::new(3, 0);
+    story.machine.limits.waiters = 2;
+    let places = ask(&mut story, X, 0..8);
+    assert_eq!(places.iter().filter(|place| **place == Err(Place::Full)).count(), 3);
 }
