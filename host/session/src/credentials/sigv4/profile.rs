@@ -81,6 +81,7 @@ impl Shared {
     /// What would bring the keys.
     fn hint(&self) -> String {
         let Self { profile, implied, .. } = self;
+        let profile = profile.escape_debug();
         let variables = if *implied { "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, " } else { "" };
         format!(
             "{variables}write them with `aws configure --profile {profile}`, or let a tool tell them: command = [\"aws\", \
@@ -131,10 +132,12 @@ fn read(text: &str, profile: &str) -> Result<Identity, String> {
         };
         *slot = Some(Secret::new(uncommented(value)));
     }
+    // A variable may name it, and an error is one line.
+    let shown = profile.escape_debug();
     if !known {
-        return Err(format!("has no profile `{profile}`"));
+        return Err(format!("has no profile `{shown}`"));
     }
-    let lacks = |name: &str| format!("has a profile `{profile}` without `{name}`");
+    let lacks = |name: &str| format!("has a profile `{shown}` without `{name}`");
     let access_key = access_key.ok_or_else(|| lacks("aws_access_key_id"))?;
     let secret_key = secret_key.ok_or_else(|| lacks("aws_secret_access_key"))?;
     keys::identity(
@@ -142,7 +145,7 @@ fn read(text: &str, profile: &str) -> Result<Identity, String> {
         ("aws_secret_access_key", &secret_key),
         ("aws_session_token", token.as_ref()),
     )
-    .map_err(|reason| format!("has a profile `{profile}` whose {reason}"))
+    .map_err(|reason| format!("has a profile `{shown}` whose {reason}"))
 }
 
 /// The name of a section, if the line begins one.
@@ -188,6 +191,7 @@ mod tests {
     fn a_profile_without_keys_says_what_it_lacks_and_nothing_it_has() {
         for (profile, expected) in [
             ("none", "has no profile `none`"),
+            ("a\nb", "has no profile `a\\nb`"),
             ("sso", "has a profile `sso` without `aws_access_key_id`"),
             ("half", "has a profile `half` without `aws_secret_access_key`"),
             ("empty", "has a profile `empty` whose `aws_access_key_id` is empty"),
