@@ -112,7 +112,7 @@ fn read(text: &str, profile: &str) -> Result<Identity, String> {
         if bare.is_empty() || bare.starts_with(['#', ';']) {
             continue;
         }
-        if let Some(name) = heading(line) {
+        if let Some(name) = heading(bare) {
             section = Some(name);
             known |= name == profile;
             indent = usize::MAX;
@@ -165,10 +165,11 @@ mod tests {
     use super::*;
 
     const FILE: &str = "\u{feff}# written by hand\n[other]\naws_access_key_id=OTHER\naws_secret_access_key = hidden-other\n\n\
-        [default] ; the usual one\r\ns3 =\n  aws_access_key_id = NESTED\nAWS_Access_Key_Id = AKID # mine\n\
-        aws_secret_access_key=a/b+c=#d\n;aws_session_token = old\naws_session_token =\nregion = eu-central-1\n\
-        [ indented ]\n  aws_access_key_id = IN\n  aws_secret_access_key = s\n  aws_session_token = t\n\
-        [sso]\nsso_session = corp\n[half]\naws_access_key_id = hidden\n[empty]\naws_access_key_id =\naws_secret_access_key = hidden\n\
+        [default] ; the usual one\r\nAWS_Access_Key_Id = AKID # mine\naws_secret_access_key=a/b+c=#d\n\
+        ;aws_session_token = old\naws_session_token =\nregion = eu-central-1\ns3 =\n  aws_access_key_id = NESTED\n\
+        \x20 [ indented ]\n  aws_access_key_id = IN\n  aws_secret_access_key = s\n  aws_session_token = t\n\
+        [sso]\nsso_session = corp\n[half]\naws_access_key_id = hidden\n\
+        [empty]\naws_access_key_id =\naws_secret_access_key = hidden\n\
         [odd]\naws_access_key_id = a\naws_secret_access_key = hidden\tx\n";
 
     fn parts(profile: &str) -> Result<(String, String, Option<String>), String> {
