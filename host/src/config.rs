@@ -272,7 +272,7 @@ fn destinations(table: &Table, moved: &[Moved], named: &BTreeSet<String>) -> Res
         list.push(Destination { origin, local });
     }
     for (name, model) in &table.models {
-        let Some(base_url) = implied::own_base_url(table, name, model)? else { continue };
+        let Some(base_url) = implied::written_base_url(table, name, model)? else { continue };
         let origin = Origin::parse(&base_url).map_err(|error| Error::key(key("models", name, "base_url"), error))?;
         found.written.push(Destination { origin, local: false });
     }

@@ -55,6 +55,17 @@ pub(super) fn own_base_url(table: &Table, name: &str, model: &Model) -> Result<O
         .map_err(|_| Error::key(key("models", name, "region"), "this is no region; write it as in `eu-central-1`"))
 }
 
+/// Where a model is, if it says so itself, be it where its provider's row is.
+///
+/// # Errors
+/// As [`base_url`].
+pub(super) fn written_base_url(table: &Table, name: &str, model: &Model) -> Result<Option<String>, Error> {
+    match (own_base_url(table, name, model)?, table.providers.get(&model.provider)) {
+        (None, Some(row)) if model.region.is_some() => base_url(&model.provider, row, None),
+        (own, _) => Ok(own),
+    }
+}
+
 /// The row and the region of a model that is in another region than its provider's row.
 fn elsewhere<'t>(table: &'t Table, model: &'t Model) -> Option<(&'t Row, &'t str)> {
     let row = table.providers.get(&model.provider)?;
