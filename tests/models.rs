@@ -114,3 +114,18 @@ async fn models_says_what_is_wrong() {
     assert!(said.err.starts_with("warning: model `a\\u{1b}b`: there is no provider `nobody`\n"), "{said:?}");
     assert!(!said.out.contains('\x1b'), "{said:?}");
 }
+
+/// The README's table is the one that the binary has.
+#[tokio::test]
+async fn the_readme_names_every_provider_beside_its_dialect() {
+    let said = Program::new().run(&["models", "--json"]).await.fine();
+    let listing: Value = serde_json::from_str(&said.out).unwrap();
+    let readme = include_str!("../README.md");
+    for provider in listing["providers"].as_array().unwrap() {
+        let (name, dialect) = (provider["name"].as_str().unwrap(), provider["dialect"].as_str().unwrap());
+        let line = readme.lines().find(|line| line.starts_with(&format!("| `{dialect}` | ")));
+        let line = line.unwrap_or_else(|| panic!("the README has no line for `{dialect}`"));
+        let words = |character: char| !character.is_ascii_alphanumeric() && character != '-';
+        assert!(line.split(words).any(|word| word == name), "`{name}` is not in: {line}");
+    }
+}
