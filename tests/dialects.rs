@@ -282,7 +282,7 @@ async fn vertex_gets_its_token_from_a_command_or_a_file() {
 async fn vertexs_token_is_told_again_before_it_ends() {
     let origin = vertex().await;
     // Half of what is left is the margin.
-    let script = r#"printf '{"status": {"token": "token-%s", "expirationTimestamp": "%s"}}' $(wc -l < runs) $(date -u -d '+2 seconds' +%Y-%m-%dT%H:%M:%SZ)"#;
+    let script = r#"printf '{"status": {"token": "token-%s", "expirationTimestamp": "%s"}}' $(wc -l < runs) $(date -u -d '+4 seconds' +%Y-%m-%dT%H:%M:%SZ)"#;
     let host = Host::of(&origin, &token_by_command(&origin, script));
     let start = Instant::now();
     let mut told = Vec::new();

@@ -164,7 +164,7 @@ async fn keys_are_told_again_before_they_end() {
     // Half of what is left is the margin.
     let script = r#"
 echo run >> runs
-ends=$(date -u -d '+2 seconds' +%Y-%m-%dT%H:%M:%SZ)
+ends=$(date -u -d '+4 seconds' +%Y-%m-%dT%H:%M:%SZ)
 printf '{"Version": 1, "AccessKeyId": "AKID-%s", "SecretAccessKey": "%s", "Expiration": "%s"}' "$(wc -l < runs)" "$1" "$ends"
 "#;
     let client = signing(&origin, &command("expires = \"off\"")).file("tell.sh", script).build();
