@@ -1,10 +1,14 @@
 //! Providers that speak a dialect of their own, asked by the binary as a person runs it.
 
+use seaway::runtime::CallRecord;
+use seaway_tests::PATIENCE;
 use seaway_tests::answer::Answer;
 use seaway_tests::error::SECRET;
+use seaway_tests::host::{Host, prompt};
 use seaway_tests::origin::Origin;
 use seaway_tests::program::Program;
 use seaway_tests::request::Request;
+use tokio::time::Instant;
 
 use crate::credentials::sigv4::recomputed;
 
@@ -101,6 +105,39 @@ async fn bedrock_is_signed_and_streams_without_a_file() {
     }
 }
 
+/// Where no variable holds the keys, they are those that AWS's tools have in the home folder; a missing file says what would
+/// bring them.
+#[tokio::test]
+async fn bedrock_is_signed_with_awss_shared_file() {
+    let origin = bedrock().await;
+    let program = Program::new().variable("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", &origin.url(""));
+    let program = program.variable("AWS_REGION", "eu-central-1");
+    let said = program.run(&["complete", "-m", MODEL, "Why?"]).await;
+    said.assert_fails(
+        1,
+        &[".aws/credentials cannot be read", "set AWS_ACCESS_KEY_ID", "aws configure --profile default"],
+    );
+    std::fs::create_dir(program.folder().path().join(".aws")).unwrap();
+    let profiles = format!(
+        "[default]\naws_access_key_id = AKIDHOME\naws_secret_access_key = {SECRET}\n[temporary]\n\
+         aws_access_key_id = AKIDTEMP\naws_secret_access_key = {SECRET}\naws_session_token = TOKEN-OF-THE-TEST\n"
+    );
+    let program = program.file(".aws/credentials", profiles);
+    let check = async |program: &Program, id: &str, token: Option<&str>| {
+        let said = program.run(&["complete", "-m", MODEL, "Why?"]).await.fine();
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("hello\n", ""));
+        let seen = origin.ledger().requests.pop().unwrap();
+        let authorization = seen.header("authorization").unwrap();
+        assert!(authorization.starts_with(&format!("AWS4-HMAC-SHA256 Credential={id}/")), "{authorization}");
+        assert_eq!(seen.header("x-amz-security-token").as_deref(), token);
+        if let Some(expected) = recomputed(&seen, SECRET) {
+            assert_eq!(authorization.rsplit_once("Signature=").unwrap().1, expected, "{}", seen.head);
+        }
+    };
+    check(&program, "AKIDHOME", None).await;
+    check(&program.variable("AWS_PROFILE", "temporary"), "AKIDTEMP", Some("TOKEN-OF-THE-TEST")).await;
+}
+
 /// A bearer key goes before a signature, and the head of the answer names it.
 #[tokio::test]
 async fn bedrock_takes_a_bearer_key() {
@@ -185,4 +222,75 @@ async fn ollama_streams_without_a_key() {
         let seen = origin.ledger().requests.pop().unwrap();
         assert_eq!((seen.target.as_str(), seen.header("authorization")), ("/api/chat", None));
     }
+}
+
+/// Answers as vertex does, streamed if it is asked to.
+async fn vertex() -> Origin {
+    Origin::plain(|request: &Request| {
+        let part = |text: &str, more: &str| {
+            format!(r#"{{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"{text}"}}]}}{more}}}]}}"#)
+        };
+        let last = r#","finishReason":"STOP""#;
+        match request.target.contains(":streamGenerateContent") {
+            true => {
+                let events = [part("hel", ""), part("lo", last)].map(|event| format!("data: {event}\r\n\r\n"));
+                let events: Vec<&str> = events.iter().map(String::as_str).collect();
+                Answer::chunked(&[("content-type", "text/event-stream")], &events)
+            }
+            false => Answer::whole("200 OK", &[("content-type", "application/json")], &part("hello", last)),
+        }
+    })
+    .await
+}
+
+/// The file that moves vertex to an origin, with a command that tells its token, and counts its runs.
+fn token_by_command(origin: &Origin, script: &str) -> String {
+    let base = origin.url("/v1/projects/{project}/locations/{region}/publishers/google");
+    format!(
+        "[providers.vertex]\nbase_url = \"{base}\"\nproject = \"acme-1\"\nregion = \"europe-west4\"\n\
+         [credentials.vertex]\ncommand = [\"sh\", \"-c\", '''echo run >> runs; {script}''']\nexpires = \"50m\"\n"
+    )
+}
+
+const VERTEX: &str = "vertex/gemini-2.5-flash";
+
+/// Vertex's token is what a command tells, as `gcloud auth print-access-token` does, or what a file holds.
+#[tokio::test]
+async fn vertex_gets_its_token_from_a_command_or_a_file() {
+    let origin = vertex().await;
+    let told = token_by_command(&origin, &format!("echo {SECRET}"));
+    let (table, _) = told.split_once("[credentials").unwrap();
+    let held = format!("{table}[credentials.vertex]\nfile = \"token\"\n");
+    for text in [told, held] {
+        let program = Program::new().file("seaway.toml", text).file("token", format!("{SECRET}\n"));
+        for (how, method) in [("--stream", ":streamGenerateContent?alt=sse"), ("--no-stream", ":generateContent")] {
+            let said = program.run(&["complete", "-m", VERTEX, how, "Why?"]).await.fine();
+            assert_eq!((said.out.as_str(), said.err.as_str()), ("hello\n", ""));
+            let seen = origin.ledger().requests.pop().unwrap();
+            let model = "/v1/projects/acme-1/locations/europe-west4/publishers/google/models/gemini-2.5-flash";
+            assert_eq!(seen.target, format!("{model}{method}"));
+            assert_eq!(seen.header("authorization"), Some(format!("Bearer {SECRET}")));
+        }
+    }
+    let program = Program::new().file("seaway.toml", token_by_command(&origin, "echo not logged in >&2; exit 1"));
+    let said = program.run(&["complete", "-m", VERTEX, "Why?"]).await;
+    said.assert_fails(1, &["credential `vertex`: its `command` failed: exit status: 1", "hint: run it by hand"]);
+}
+
+/// A token that ends is told anew before it does, under one session and one component.
+#[tokio::test]
+async fn vertexs_token_is_told_again_before_it_ends() {
+    let origin = vertex().await;
+    // Half of what is left is the margin.
+    let script = r#"printf '{"status": {"token": "token-%s", "expirationTimestamp": "%s"}}' $(wc -l < runs) $(date -u -d '+4 seconds' +%Y-%m-%dT%H:%M:%SZ)"#;
+    let host = Host::of(&origin, &token_by_command(&origin, script));
+    let start = Instant::now();
+    let mut told = Vec::new();
+    while told.last().map(String::as_str) != Some("Bearer token-3") {
+        assert!(start.elapsed() < PATIENCE, "it was not told again: {told:?}");
+        host.runtime.complete(prompt(VERTEX, "Why?"), &CallRecord::new()).await.unwrap();
+        told.extend(origin.ledger().requests.pop().and_then(|seen| seen.header("authorization")));
+        told.dedup();
+    }
+    assert_eq!(told, ["Bearer token-1", "Bearer token-2", "Bearer token-3"]);
 }

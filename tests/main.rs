@@ -41,3 +41,5 @@ mod completion;
 mod dialects;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod models;

@@ -5,6 +5,7 @@
 //! session, one JSON document for the component, limits for the runtime. Invariant: that document holds no secret.
 
 mod implied;
+mod listing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,13 +13,13 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use seaway_guest::provider::{Credentials, Model, Row, Table};
-use seaway_session::credentials::Source;
 use seaway_session::policy::units::{Size, Timeout};
 use seaway_session::policy::{Document, Error, Preset};
 use seaway_session::{Destination, Destinations, Environment, Origin, Policy};
 use serde::Deserialize;
 
 use crate::runtime::Limits;
+pub use listing::{Entry, Key, KeySource, Listing, Provider};
 
 /// The file that is read if no other is named.
 pub const FILE: &str = "seaway.toml";
@@ -195,13 +196,9 @@ impl Config {
         if let Some(model) = &self.model {
             return Ok(model.clone());
         }
-        let is_there = |source: &Source| match source {
-            Source::Env(variable) => environment.get(variable).is_some(),
-            Source::File(_) | Source::Value(_) => true,
-        };
         let ready = |credential: &str| {
             let settings = self.policy.credentials.get(credential);
-            settings.is_some_and(|settings| settings.sources().all(|(_, source)| is_there(source)))
+            settings.is_some_and(|settings| listing::is_there(settings, environment))
         };
         let usable: Vec<(&String, &String)> = self
             .table
@@ -275,7 +272,7 @@ fn destinations(table: &Table, moved: &[Moved], named: &BTreeSet<String>) -> Res
         list.push(Destination { origin, local });
     }
     for (name, model) in &table.models {
-        let Some(base_url) = implied::own_base_url(table, name, model)? else { continue };
+        let Some(base_url) = implied::written_base_url(table, name, model)? else { continue };
         let origin = Origin::parse(&base_url).map_err(|error| Error::key(key("models", name, "base_url"), error))?;
         found.written.push(Destination { origin, local: false });
     }
@@ -299,7 +296,7 @@ pub(crate) fn fingerprint(text: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use seaway_session::credentials::{Prefix, Sort};
+    use seaway_session::credentials::{Prefix, Sort, Source};
 
     use super::*;
 

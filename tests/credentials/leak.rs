@@ -19,7 +19,13 @@ fn kinds() -> Vec<(String, bool)> {
             "kind = \"sigv4\"\naccess_key = {{ value = \"AKID\" }}\nsecret_key = {source}\ntoken = {source}\nregion = \"{region}\"\nservice = \"bedrock\""
         )
     };
+    let scope = "kind = \"sigv4\"\nregion = \"eu-central-1\"\nservice = \"bedrock\"";
+    let told = format!("{{\"Version\": 1, \"AccessKeyId\": \"AKID\", \"SecretAccessKey\": \"{SECRET}\"}}");
     let keys = [
+        (format!("{scope}\nfile = \"aws\""), true),
+        (format!("{scope}\nfile = \"aws\"\nprofile = \"broken\""), false),
+        (format!("{scope}\ncommand = [\"echo\", '{told}']"), true),
+        (format!("{scope}\ncommand = [\"echo\", '[{told}]']"), false),
         ("env = \"CORP_KEY\"".to_owned(), true),
         ("file = \"key\"".to_owned(), true),
         (format!("value = \"{SECRET}\""), true),
@@ -50,6 +56,12 @@ async fn no_secret_shows_in_logs_errors_records_or_debug() {
     for (kind, usable) in kinds() {
         let policy = format!("[credentials.corp]\n{kind}\nurls = [\"{}\"]\n", origin.url("/v1"));
         let client = Client::under(&policy).to(&origin).variable("CORP_KEY", SECRET).file("key", SECRET);
+        let aws = |name: &str, end: &str| {
+            format!(
+                "[{name}]\naws_access_key_id = AKID\naws_secret_access_key = {SECRET}{end}\naws_session_token = {SECRET}\n"
+            )
+        };
+        let client = client.file("aws", aws("default", "") + &aws("broken", "\u{1}"));
         let client = client.file("broken", format!("{SECRET}\n{SECRET}")).build();
         let record = Record::new();
         let mut answered = 0;

@@ -2,6 +2,7 @@
 
 mod command;
 pub(crate) mod sigv4;
+mod aws;
 mod leak;
 
 use std::time::Duration;

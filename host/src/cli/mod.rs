@@ -7,6 +7,7 @@
 mod complete;
 mod prompt;
 mod print;
+mod models;
 mod policy;
 mod demo;
 mod completions;
@@ -43,6 +44,8 @@ Log lines go to stderr; SEAWAY_LOG sets what is logged (warn by default; SEAWAY_
 enum Command {
     /// Make one completion and print its answer.
     Complete(Box<complete::Arguments>),
+    /// List the providers, whether their keys are set, and the models of the file. Nothing is sent.
+    Models(models::Arguments),
     /// Write a policy file, or say what is wrong with one.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -57,6 +60,7 @@ enum Command {
 pub fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
     let outcome = match arguments.command {
         Command::Complete(arguments) => complete::run(*arguments, environment),
+        Command::Models(arguments) => models::run(&arguments, environment),
         Command::Policy(command) => policy::run(command, environment),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

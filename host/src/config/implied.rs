@@ -55,6 +55,17 @@ pub(super) fn own_base_url(table: &Table, name: &str, model: &Model) -> Result<O
         .map_err(|_| Error::key(key("models", name, "region"), "this is no region; write it as in `eu-central-1`"))
 }
 
+/// Where a model is, if it says so itself, be it where its provider's row is.
+///
+/// # Errors
+/// As [`base_url`].
+pub(super) fn written_base_url(table: &Table, name: &str, model: &Model) -> Result<Option<String>, Error> {
+    match (own_base_url(table, name, model)?, table.providers.get(&model.provider)) {
+        (None, Some(row)) if model.region.is_some() => base_url(&model.provider, row, None),
+        (own, _) => Ok(own),
+    }
+}
+
 /// The row and the region of a model that is in another region than its provider's row.
 fn elsewhere<'t>(table: &'t Table, model: &'t Model) -> Option<(&'t Row, &'t str)> {
     let row = table.providers.get(&model.provider)?;
@@ -160,16 +171,20 @@ fn implied(row: &Row, region: Option<&str>, environment: &Environment) -> Option
     variables(&row.key_env).next().map(from)
 }
 
+/// The signature with the keys of the variables; where none of them is set, with those of the file that AWS's tools share.
 fn signature(sign: &Sign, region: &str, environment: &Environment) -> Settings {
     let Sign { service, access_key_env, secret_key_env, token_env } = sign;
-    let settings = sigv4::Settings {
-        access_key: Source::Env(access_key_env.clone()),
-        secret_key: Source::Env(secret_key_env.clone()),
-        // Keys that are not temporary have none.
-        token: environment.get(token_env).map(|_| Source::Env(token_env.clone())),
-        region: region.to_owned(),
-        service: service.clone(),
+    let set = |variable: &&String| environment.get(variable).is_some();
+    let keys = match [access_key_env, secret_key_env].iter().any(set) {
+        true => sigv4::Keys::Each {
+            access_key: Source::Env(access_key_env.clone()),
+            secret_key: Source::Env(secret_key_env.clone()),
+            // Keys that are not temporary have none.
+            token: Some(token_env).filter(set).map(|variable| Source::Env(variable.clone())),
+        },
+        false => sigv4::Keys::Profile(sigv4::Profile::default()),
     };
+    let settings = sigv4::Settings { keys, region: region.to_owned(), service: service.clone() };
     Settings { kind: Sort::Sigv4(Box::new(settings)), urls: Vec::new(), plain_proxy: false }
 }
 

@@ -5,8 +5,7 @@
 //! complains of, is ever repeated.
 
 use std::fmt;
-use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_types::date_time::{DateTime, Format};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use http::HeaderValue;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::process;
@@ -39,6 +37,15 @@ pub struct Settings {
 impl Settings {
     /// What `expires` is where nobody wrote it.
     pub(super) const EXPIRES: Timeout = Timeout::seconds(300);
+
+    /// Puts its folder, and a program by path, to where `resolve` says that they are. A program by name is looked for where
+    /// programs are.
+    pub(super) fn rebase(&mut self, resolve: impl Fn(&Path) -> PathBuf) {
+        self.folder = resolve(Path::new(""));
+        for program in self.argv.iter_mut().take(1).filter(|program| program.contains('/')) {
+            *program = resolve(Path::new(&*program)).to_string_lossy().into_owned();
+        }
+    }
 }
 
 impl fmt::Debug for Settings {
@@ -61,67 +68,82 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long before its end a secret is not used any more, where it says itself when that is: a request takes a while.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// A command, and what it told last.
-pub(super) struct Asked {
-    pub(super) settings: Settings,
-    limit: Duration,
-    state: Mutex<State>,
+/// What a command can tell.
+pub(super) trait Tale: Clone + Send + Sync + 'static {
+    /// Reads what was printed; also when it ends, where that is said. Of what is wrong it says what follows the command in a
+    /// sentence, without a byte of what was printed.
+    fn read(text: &str) -> Result<(Self, Option<SystemTime>), String>;
 }
 
-#[derive(Default)]
-struct State {
-    told: Option<Told>,
+/// A command, and what it told last.
+pub(super) struct Asked<T> {
+    pub(super) settings: Settings,
+    limit: Duration,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    told: Option<Told<T>>,
     /// The last run, if it failed, and when.
     failed: Option<(Absent, Instant)>,
     /// The run that is under way. It belongs to those who wait for it.
-    run: Option<WeakShared<Run>>,
+    run: Option<WeakShared<Run<T>>>,
 }
 
 #[derive(Clone)]
-struct Told {
-    ready: Ready,
+struct Told<T> {
+    value: T,
     /// Absent: for ever.
     until: Option<Instant>,
 }
 
-type Run = BoxFuture<'static, Result<Told, Absent>>;
+type Run<T> = BoxFuture<'static, Result<Told<T>, Absent>>;
 
-impl Asked {
+impl<T: Tale> Asked<T> {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, limit: LIMIT, state: Mutex::default() }
+        let state = State { told: None, failed: None, run: None };
+        Self { settings, limit: LIMIT, state: Mutex::new(state) }
     }
 
-    /// What there is to wait for until [`Asked::between`] knows an answer. Absent: it does.
-    pub(super) fn due(self: &Arc<Self>) -> Option<impl Future<Output = ()> + Send + use<>> {
+    /// The one with these settings: `previous`, if it has them, with what it was told.
+    pub(super) fn anew(settings: Settings, previous: Option<&Arc<Self>>) -> Arc<Self> {
+        match previous.filter(|previous| previous.settings == settings) {
+            Some(same) => Arc::clone(same),
+            None => Arc::new(Self::new(settings)),
+        }
+    }
+
+    /// What there is to wait for until [`Asked::told`] knows an answer. Absent: it does.
+    pub(super) fn due(self: &Arc<Self>) -> Option<BoxFuture<'static, ()>> {
         let mut state = self.lock();
         if state.is_known(Instant::now()) {
             return None;
         }
-        let run: Shared<Run> = state.run.as_ref().and_then(WeakShared::upgrade).unwrap_or_else(|| {
+        let run: Shared<Run<T>> = state.run.as_ref().and_then(WeakShared::upgrade).unwrap_or_else(|| {
             let run = run(self.settings.clone(), self.limit).boxed().shared();
             state.run = run.downgrade();
             run
         });
         let asked = Arc::clone(self);
-        Some(run.map(move |outcome| asked.lock().book(outcome)))
+        Some(run.map(move |outcome| asked.lock().book(outcome)).boxed())
     }
 
-    /// The secret between `before` and `after`, as a header's value; absent if those do not fit into a header.
-    pub(super) fn between(&self, before: &[u8], after: &[u8]) -> Result<Option<HeaderValue>, Absent> {
+    /// What it told last.
+    pub(super) fn told(&self) -> Result<T, Absent> {
         let State { told, failed, run: _ } = &*self.lock();
         match (failed, told) {
             (Some((absent, _)), _) => Err(absent.clone()),
-            (None, Some(told)) => Ok(told.ready.between(before, after)),
+            (None, Some(told)) => Ok(told.value.clone()),
             (None, None) => Err(absent("was not run")),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl<T> State<T> {
     fn is_known(&self, now: Instant) -> bool {
         match (&self.failed, &self.told) {
             (Some((_, since)), _) => now.saturating_duration_since(*since) < PAUSE,
@@ -130,7 +152,7 @@ impl State {
         }
     }
 
-    fn book(&mut self, outcome: Result<Told, Absent>) {
+    fn book(&mut self, outcome: Result<Told<T>, Absent>) {
         self.run = None;
         match outcome {
             Ok(told) => (self.told, self.failed) = (Some(told), None),
@@ -139,29 +161,28 @@ impl State {
     }
 }
 
-impl fmt::Debug for Asked {
+impl<T> fmt::Debug for Asked<T> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.fmt(out)
     }
 }
 
 /// Runs the command to its end.
-async fn run(settings: Settings, limit: Duration) -> Result<Told, Absent> {
+async fn run<T: Tale>(settings: Settings, limit: Duration) -> Result<Told<T>, Absent> {
     let (status, output) =
         timeout(limit, output(&settings)).await.map_err(|_| absent(&format!("did not end within {limit:?}")))??;
     if !status.success() {
         return Err(absent(&format!("failed: {status}")));
     }
     let text = std::str::from_utf8(&output).map_err(|_| absent("printed what is not UTF-8 text"))?;
-    let (secret, ends) = read(text).map_err(absent)?;
-    let ready = Ready::new(&secret).map_err(|reason| absent(&format!("printed a secret that {reason}")))?;
+    let (value, ends) = T::read(text).map_err(|reason| absent(&reason))?;
     let mut life = settings.expires.0;
     if let Some(ends) = ends {
         let left = ends.duration_since(SystemTime::now()).map_err(|_| absent("printed a secret that has expired"))?;
         let left = left - MARGIN.min(left / 2);
         life = Some(life.map_or(left, |life| life.min(left)));
     }
-    Ok(Told { ready, until: life.and_then(|life| Instant::now().checked_add(life)) })
+    Ok(Told { value, until: life.and_then(|life| Instant::now().checked_add(life)) })
 }
 
 async fn output(settings: &Settings) -> Result<(ExitStatus, Zeroizing<Vec<u8>>), Absent> {
@@ -203,6 +224,14 @@ struct ExecStatus {
     expiration_timestamp: Option<String>,
 }
 
+impl Tale for Ready {
+    fn read(text: &str) -> Result<(Self, Option<SystemTime>), String> {
+        let (secret, ends) = read(text)?;
+        let ready = Self::new(&secret).map_err(|reason| format!("printed a secret that {reason}"))?;
+        Ok((ready, ends))
+    }
+}
+
 /// The secret: the text itself, or the token of a JSON object; and when it ends, where that is said.
 fn read(text: &str) -> Result<(Secret, Option<SystemTime>), &'static str> {
     if !text.trim_start().starts_with('{') {
@@ -211,12 +240,15 @@ fn read(text: &str) -> Result<(Secret, Option<SystemTime>), &'static str> {
     let told: ExecCredential = serde_json::from_str(text)
         .map_err(|_| "printed a JSON object that is no ExecCredential: it lacks `status.token`")?;
     let ExecStatus { token, expiration_timestamp } = told.status;
-    let ends = expiration_timestamp.map(|text| {
-        let ends = DateTime::from_str(&text, Format::DateTimeWithOffset).ok();
-        let ends = ends.and_then(|ends| SystemTime::try_from(ends).ok());
-        ends.ok_or("printed an `expirationTimestamp` that is no time of RFC 3339")
-    });
+    let ends = expiration_timestamp
+        .map(|text| time(&text).ok_or("printed an `expirationTimestamp` that is no time of RFC 3339"));
     Ok((token, ends.transpose()?))
+}
+
+/// A moment as RFC 3339 writes it.
+pub(super) fn time(text: &str) -> Option<SystemTime> {
+    let time = DateTime::from_str(text, Format::DateTimeWithOffset).ok()?;
+    SystemTime::try_from(time).ok()
 }
 
 #[cfg(test)]
@@ -225,16 +257,16 @@ mod tests {
 
     use super::*;
 
-    fn shell(script: &str) -> Arc<Asked> {
+    fn shell(script: &str) -> Arc<Asked<Ready>> {
         let argv = ["sh", "-c", script].map(str::to_owned).into();
         Arc::new(Asked::new(Settings { argv, expires: Settings::EXPIRES, folder: std::env::temp_dir() }))
     }
 
-    async fn told(asked: &Arc<Asked>) -> Result<String, String> {
+    async fn told(asked: &Arc<Asked<Ready>>) -> Result<String, String> {
         if let Some(due) = asked.due() {
             due.await;
         }
-        let value = asked.between(b"", b"").map_err(|absent| absent.message)?;
+        let value = asked.told().map_err(|absent| absent.message)?.between(b"", b"");
         Ok(value.unwrap().to_str().unwrap().to_owned())
     }
 

@@ -68,8 +68,33 @@ struct Credential {
 #[derive(Debug)]
 enum Ready {
     Key(Held),
-    Command(Arc<Asked>),
+    Command(Arc<Asked<secret::Ready>>),
     Sigv4(Arc<Signer>),
+}
+
+impl Ready {
+    /// True if a command tells it.
+    fn asks(&self) -> bool {
+        match self {
+            Self::Key(_) => false,
+            Self::Command(_) => true,
+            Self::Sigv4(signer) => signer.asks(),
+        }
+    }
+
+    fn asked(&self) -> Option<&Arc<Asked<secret::Ready>>> {
+        match self {
+            Self::Command(asked) => Some(asked),
+            Self::Key(_) | Self::Sigv4(_) => None,
+        }
+    }
+
+    fn signer(&self) -> Option<&Signer> {
+        match self {
+            Self::Sigv4(signer) => Some(signer),
+            Self::Key(_) | Self::Command(_) => None,
+        }
+    }
 }
 
 impl Credentials {
@@ -87,23 +112,19 @@ impl Credentials {
     ) -> Result<Self, policy::Error> {
         settings.keys().try_for_each(|name| check_name(name))?;
         let credentials = settings.into_iter().map(|(name, Settings { kind, urls, plain_proxy })| {
+            // What a command told is as good under this policy.
+            let previous = previous.and_then(|previous| previous.named.get(&name)).map(|previous| &previous.held);
             let held = match kind {
                 Sort::Key(source) => Ready::Key(Held::new(source, environment)),
-                Sort::Command(settings) => {
-                    Ready::Command(match previous.and_then(|previous| previous.named.get(&name)) {
-                        // What it told is as good under this policy.
-                        Some(Credential { held: Ready::Command(asked), .. }) if asked.settings == settings => {
-                            Arc::clone(asked)
-                        }
-                        Some(_) | None => Arc::new(Asked::new(settings)),
-                    })
+                Sort::Command(settings) => Ready::Command(Asked::anew(settings, previous.and_then(Ready::asked))),
+                Sort::Sigv4(settings) => {
+                    Ready::Sigv4(Arc::new(Signer::new(*settings, environment, previous.and_then(Ready::signer))))
                 }
-                Sort::Sigv4(settings) => Ready::Sigv4(Arc::new(Signer::new(*settings, environment))),
             };
             (name, Credential { urls, plain_proxy, held })
         });
         let named: BTreeMap<_, _> = credentials.collect();
-        let asks = named.values().any(|credential| matches!(credential.held, Ready::Command(_)));
+        let asks = named.values().any(|credential| credential.held.asks());
         Ok(Self { redact: Redact::new(redact), named, asks })
     }
 
@@ -121,8 +142,10 @@ impl Credentials {
         let named = headers.values().filter_map(|value| find(value.as_bytes()).map(|placeholder| placeholder.name));
         let credentials = named.filter_map(|name| Some((name, self.named.get(name)?)));
         let due = credentials.filter_map(|(name, credential)| match &credential.held {
-            Ready::Command(asked) => credential.admit(name, route, uri).ok().and_then(|()| asked.due()),
-            Ready::Key(_) | Ready::Sigv4(_) => None,
+            held if !held.asks() || credential.admit(name, route, uri).is_err() => None,
+            Ready::Command(asked) => asked.due(),
+            Ready::Sigv4(signer) => signer.due(),
+            Ready::Key(_) => None,
         });
         let due: Vec<_> = due.collect();
         (!due.is_empty()).then(|| join_all(due).map(drop))
@@ -176,7 +199,7 @@ impl Credentials {
         };
         match &credential.held {
             Ready::Key(held) => value(held.between(before, after)),
-            Ready::Command(asked) => value(asked.between(before, after)),
+            Ready::Command(asked) => value(asked.told().map(|ready| ready.between(before, after))),
             Ready::Sigv4(signer) => signer.ready().map(Filled::Signing).map_err(missing),
         }
     }

@@ -26,6 +26,11 @@ impl Secret {
         }
     }
 
+    /// The secret itself.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// As a header's value, if it can be one.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
         sensitive(self.0.as_bytes().to_vec())

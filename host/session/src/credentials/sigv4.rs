@@ -1,8 +1,12 @@
 //! `kind = "sigv4"`: a signature of the final request in the placeholder's place (AWS Signature Version 4,
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
 //!
-//! The keys are looked up with all other secrets; the signature is made once the request is as it leaves: method, host,
+//! The keys ([`Keys`]) are looked up with all other secrets; the signature is made once the request is as it leaves: method, host,
 //! path, query, the headers that AWS reads, and the SHA-256 of the whole body. No key is ever in the request itself.
+
+mod keys;
+mod profile;
+mod process;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +18,14 @@ use aws_sigv4::http_request::{
     sign,
 };
 use aws_sigv4::sign::v4::SigningParams;
+use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 
-use super::source::{Absent, Held, Source};
+pub use self::keys::Keys;
+pub use self::profile::{Place, Profile};
+use super::source::Absent;
 use crate::Environment;
 use crate::error::{Error, Kind};
 use crate::route::Origin;
@@ -27,12 +34,8 @@ use crate::stage::Stage;
 /// `[credentials.NAME]` with `kind = "sigv4"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The access key's ID.
-    pub access_key: Source,
-    /// The access key's secret.
-    pub secret_key: Source,
-    /// The session token of temporary keys. Absent: the keys are not temporary.
-    pub token: Option<Source>,
+    /// Where the keys come from.
+    pub keys: Keys,
     /// The region that the request is for: `eu-central-1`.
     pub region: String,
     /// The service that it is for: `bedrock`.
@@ -47,39 +50,37 @@ const OWN: [HeaderName; 4] = [
     HeaderName::from_static("x-amz-content-sha256"),
 ];
 
-/// The keys of a credential, as they are held ready.
+/// A credential that signs, with its keys held ready.
 #[derive(Debug)]
 pub(super) struct Signer {
-    access_key: Held,
-    secret_key: Held,
-    token: Option<Held>,
+    keys: keys::HeldKeys,
     region: String,
     service: String,
 }
 
 impl Signer {
-    pub(super) fn new(settings: Settings, environment: &Environment) -> Self {
-        let Settings { access_key, secret_key, token, region, service } = settings;
-        let held = |source| Held::new(source, environment);
-        Self { access_key: held(access_key), secret_key: held(secret_key), token: token.map(held), region, service }
+    /// What a command told `previous` is taken over.
+    pub(super) fn new(settings: Settings, environment: &Environment, previous: Option<&Self>) -> Self {
+        let Settings { keys, region, service } = settings;
+        Self { keys: keys::HeldKeys::new(keys, environment, previous), region, service }
+    }
+
+    /// True if a command tells the keys.
+    pub(super) fn asks(&self) -> bool {
+        matches!(self.keys, keys::HeldKeys::Command(_))
+    }
+
+    /// What there is to wait for until [`Signer::ready`] knows an answer. Absent: it does.
+    pub(super) fn due(&self) -> Option<BoxFuture<'static, ()>> {
+        match &self.keys {
+            keys::HeldKeys::Command(asked) => asked.due(),
+            keys::HeldKeys::Each(_) | keys::HeldKeys::Profile(_) => None,
+        }
     }
 
     /// The keys as they are now.
     pub(super) fn ready(self: &Arc<Self>) -> Result<Signing, Absent> {
-        let Self { access_key, secret_key, token, .. } = &**self;
-        let text = |held: &Held, key: &str| {
-            held.text().map_err(|Absent { message, hint }| Absent { message: format!("`{key}`: {message}"), hint })
-        };
-        let (access_key, secret_key) = (text(access_key, "access_key")?, text(secret_key, "secret_key")?);
-        let token = token.as_ref().map(|token| text(token, "token")).transpose()?;
-        let identity = Identity::new(
-            access_key.as_str(),
-            secret_key.as_str(),
-            token.map(|token| token.to_string()),
-            None,
-            "policy",
-        );
-        Ok(Signing { identity, signer: Arc::clone(self) })
+        Ok(Signing { identity: self.keys.identity()?, signer: Arc::clone(self) })
     }
 }
 
@@ -183,6 +184,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::secret::Secret;
+    use super::super::source::Source;
     use super::*;
 
     /// The keys, the time and the scope of AWS's test suite
@@ -190,13 +192,15 @@ mod tests {
     fn signing(token: Option<&str>) -> Signing {
         let value = |text: &str| Source::Value(Secret::new(text));
         let settings = Settings {
-            access_key: value("AKIDEXAMPLE"),
-            secret_key: value("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
-            token: token.map(value),
+            keys: Keys::Each {
+                access_key: value("AKIDEXAMPLE"),
+                secret_key: value("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
+                token: token.map(value),
+            },
             region: "us-east-1".to_owned(),
             service: "service".to_owned(),
         };
-        Arc::new(Signer::new(settings, &Environment::default())).ready().unwrap()
+        Arc::new(Signer::new(settings, &Environment::default(), None)).ready().unwrap()
     }
 
     /// 2015-08-30, 12:36:00 UTC.

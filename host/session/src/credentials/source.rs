@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub(crate) struct Absent {
 /// A secret as it is held ready.
 pub(crate) enum Held {
     Fixed(Result<Ready, Absent>),
-    File(Watched),
+    File(Watched<Ready>),
 }
 
 impl Held {
@@ -89,7 +89,7 @@ impl Held {
                     hint: Some(format!("set {variable}")),
                 }),
             }),
-            Source::File(path) => Self::File(Watched { path, seen: Mutex::default() }),
+            Source::File(path) => Self::File(Watched::new(path, LARGEST)),
             Source::Value(secret) => Self::Fixed(
                 Ready::new(&secret).map_err(|reason| Absent { message: format!("its `value` {reason}"), hint: None }),
             ),
@@ -101,12 +101,10 @@ impl Held {
         match self {
             Self::Fixed(Ok(ready)) => Ok(ready.between(before, after)),
             Self::Fixed(Err(absent)) => Err(absent.clone()),
-            Self::File(watched) => watched.between(before, after, Instant::now()),
+            Self::File(watched) => Ok(watched.at(Instant::now(), read)?.between(before, after)),
         }
     }
-}
 
-impl Held {
     /// The secret as text.
     pub(super) fn text(&self) -> Result<Zeroizing<String>, Absent> {
         let value = self.between(b"", b"")?;
@@ -120,21 +118,22 @@ impl fmt::Debug for Held {
         match self {
             Self::Fixed(Ok(_)) => out.write_str("Held"),
             Self::Fixed(Err(absent)) => absent.fmt(out),
-            Self::File(watched) => watched.path.fmt(out),
+            Self::File(watched) => watched.fmt(out),
         }
     }
 }
 
-/// A file with a secret in it.
-pub(crate) struct Watched {
+/// A file with secrets in it, and what was read there.
+pub(crate) struct Watched<T> {
     path: PathBuf,
-    seen: Mutex<Option<Seen>>,
+    largest: u64,
+    seen: Mutex<Option<Seen<T>>>,
 }
 
-struct Seen {
+struct Seen<T> {
     stamp: Stamp,
     looked: Instant,
-    ready: Ready,
+    value: T,
 }
 
 /// How often a file is looked at.
@@ -142,44 +141,68 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A larger file is not a secret, whatever it is.
 pub(super) const LARGEST: u64 = 64 * 1024;
 
-impl Watched {
-    fn between(&self, before: &[u8], after: &[u8], now: Instant) -> Result<Option<HeaderValue>, Absent> {
+impl<T: Clone> Watched<T> {
+    /// A file that holds at most `largest` bytes.
+    pub(super) fn new(path: PathBuf, largest: u64) -> Self {
+        Self { path, largest, seen: Mutex::default() }
+    }
+
+    /// What the file says at `now`. `read` makes it of the text where that is another than before; of what is wrong it says
+    /// what follows the file's name in a sentence.
+    pub(super) fn at(&self, now: Instant, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, Absent> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = seen.as_ref().filter(|known| now.saturating_duration_since(known.looked) < LOOK) {
-            return Ok(known.ready.between(before, after));
+            return Ok(known.value.clone());
         }
         // What could not be read is looked at again by the next request: only success is remembered.
-        let known = match look(&self.path, seen.take(), now) {
+        let known = match self.look(seen.take(), now, read) {
             Ok(known) => seen.insert(known),
             Err(reason) => {
                 let message = format!("the file {} {reason}", self.path.display());
                 return Err(Absent { message, hint: None });
             }
         };
-        Ok(known.ready.between(before, after))
+        Ok(known.value.clone())
+    }
+
+    /// The file as it is now; `known` stays where nothing changed.
+    fn look(
+        &self,
+        known: Option<Seen<T>>,
+        now: Instant,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Seen<T>, String> {
+        let Self { path, largest, seen: _ } = self;
+        let unreadable = |error: io::Error| format!("cannot be read: {error}");
+        let metadata = fs::metadata(path).map_err(unreadable)?;
+        // Opening a pipe would wait for whoever writes into it.
+        if !metadata.is_file() {
+            return Err("is not a regular file".to_owned());
+        }
+        let stamp = Stamp::of(&metadata);
+        if let Some(known) = known.filter(|known| known.stamp == stamp) {
+            return Ok(Seen { looked: now, ..known });
+        }
+        let mut text = Zeroizing::new(Vec::new());
+        fs::File::open(path).and_then(|file| file.take(largest + 1).read_to_end(&mut text)).map_err(unreadable)?;
+        if text.len() as u64 > *largest {
+            return Err(format!("is larger than {largest} bytes"));
+        }
+        let text = std::str::from_utf8(&text).map_err(|_| "is not UTF-8 text".to_owned())?;
+        Ok(Seen { stamp, looked: now, value: read(text)? })
     }
 }
 
-/// The file as it is now; `known` stays where nothing changed.
-fn look(path: &Path, known: Option<Seen>, now: Instant) -> Result<Seen, String> {
-    let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    // Opening a pipe would wait for whoever writes into it.
-    if !metadata.is_file() {
-        return Err("is not a regular file".to_owned());
+impl<T> fmt::Debug for Watched<T> {
+    /// The path only: what was read there is secret.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(out)
     }
-    let stamp = Stamp::of(&metadata);
-    if let Some(known) = known.filter(|known| known.stamp == stamp) {
-        return Ok(Seen { looked: now, ..known });
-    }
-    let mut text = Zeroizing::new(Vec::new());
-    fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text)).map_err(unreadable)?;
-    if text.len() as u64 > LARGEST {
-        return Err(format!("is larger than {LARGEST} bytes"));
-    }
-    let text = std::str::from_utf8(&text).map_err(|_| "is not UTF-8 text".to_owned())?;
-    let ready = Ready::new(&Secret::new(text))?;
-    Ok(Seen { stamp, looked: now, ready })
+}
+
+/// A file whose whole text is one secret.
+fn read(text: &str) -> Result<Ready, String> {
+    Ready::new(&Secret::new(text)).map_err(str::to_owned)
 }
 
 #[cfg(test)]
@@ -203,8 +226,8 @@ mod tests {
         }
     }
 
-    fn shown(watched: &Watched, now: Instant) -> Result<String, String> {
-        let value = watched.between(b"", b"", now).map_err(|absent| absent.message)?;
+    fn shown(watched: &Watched<Ready>, now: Instant) -> Result<String, String> {
+        let value = watched.at(now, read).map_err(|absent| absent.message)?.between(b"", b"");
         Ok(value.unwrap().to_str().unwrap().to_owned())
     }
 
@@ -213,7 +236,7 @@ mod tests {
         let folder = Folder::new("rotate");
         let path = folder.0.join("key");
         fs::write(&path, "first\n").unwrap();
-        let watched = Watched { path: path.clone(), seen: Mutex::default() };
+        let watched = Watched::new(path.clone(), LARGEST);
         let start = Instant::now();
         assert_eq!(shown(&watched, start), Ok("first".to_owned()));
         // Replaced the way a secret's mount is: a new file takes the name.
@@ -235,13 +258,13 @@ mod tests {
         let look = |name: &str, content: &[u8]| {
             let path = folder.0.join(name);
             fs::write(&path, content).unwrap();
-            shown(&Watched { path, seen: Mutex::default() }, Instant::now()).unwrap_err()
+            shown(&Watched::new(path, LARGEST), Instant::now()).unwrap_err()
         };
         assert!(look("empty", b"\n").ends_with("is empty"));
         assert!(look("lines", b"hidden\nhidden").ends_with("control character, a line break perhaps"));
         assert!(look("binary", b"\xff\xfe").ends_with("is not UTF-8 text"));
         assert!(look("large", &[b'x'; LARGEST as usize + 1]).ends_with("is larger than 65536 bytes"));
-        let folder = Watched { path: folder.0.clone(), seen: Mutex::default() };
+        let folder = Watched::new(folder.0.clone(), LARGEST);
         assert!(shown(&folder, Instant::now()).unwrap_err().ends_with("is not a regular file"));
     }
 }

@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Error, Policy, Preset, explain, lay_under, origins};
-use crate::credentials::{self, Sort, Source, command};
+use crate::credentials::{self, Source};
 use crate::{dns, egress, retry, tls, wire};
 
 /// A policy file whose syntax is right.
@@ -125,21 +125,10 @@ impl Document {
         for path in files {
             *path = self.resolve(path);
         }
-        for credential in policy.credentials.values_mut() {
-            if let Sort::Command(command::Settings { argv, expires: _, folder }) = &mut credential.kind {
-                *folder = self.resolve(Path::new(""));
-                // A program by path starts at the file's folder too; one by name is looked for where programs are.
-                for program in argv.iter_mut().take(1).filter(|program| program.contains('/')) {
-                    *program = self.resolve(Path::new(&*program)).to_string_lossy().into_owned();
-                }
-            }
-        }
-        let secrets = policy.credentials.values_mut().flat_map(credentials::Settings::sources_mut);
-        for source in secrets.chain(&mut proxy.auth) {
-            match source {
-                Source::File(path) => *path = self.resolve(path),
-                Source::Env(_) | Source::Value(_) => (),
-            }
+        policy.credentials.values_mut().for_each(|credential| credential.rebase(|path| self.resolve(path)));
+        match &mut proxy.auth {
+            Some(Source::File(path)) => *path = self.resolve(path),
+            Some(Source::Env(_) | Source::Value(_)) | None => (),
         }
     }
 }

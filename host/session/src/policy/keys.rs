@@ -86,12 +86,12 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "credentials.*.file",
         Example("\"secrets/openai\""),
-        "The secret is in this file, which is read again when it changes.",
+        "The secret is in this file, which is read again when it changes. sigv4: the file with the profile; without it AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials.",
     ),
     key(
         "credentials.*.command",
         Example("[\"pass\", \"show\", \"openai\"]"),
-        "A program and its arguments, without a shell, in this file's folder; what it prints is the secret. A JSON object must be an ExecCredential of Kubernetes, whose status.token is the secret. It has 30 s.",
+        "A program and its arguments, without a shell, in this file's folder; what it prints is the secret. A JSON object must be an ExecCredential of Kubernetes, whose status.token is the secret. It has 30 s. sigv4: it prints what AWS's credential_process does, as [\"aws\", \"configure\", \"export-credentials\"].",
     ),
     key(
         "credentials.*.expires",
@@ -124,6 +124,11 @@ pub(super) const KEYS: &[Key] = &[
         "credentials.*.token",
         Example("{ env = \"AWS_SESSION_TOKEN\" }"),
         "sigv4: the session token, where the keys are temporary.",
+    ),
+    key(
+        "credentials.*.profile",
+        Example("\"default\""),
+        "sigv4: the keys are in this profile of the file that AWS's tools share, in the place of `access_key`, `secret_key` and `token`. Without it AWS_PROFILE, else default.",
     ),
     key("credentials.*.region", Example("\"eu-central-1\""), "sigv4: the region that is signed for."),
     key("credentials.*.service", Example("\"bedrock\""), "sigv4: the service that is signed for."),

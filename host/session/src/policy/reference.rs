@@ -174,7 +174,18 @@ mod tests {
     #[test]
     fn every_example_is_one_that_loads() {
         // One secret of a kind.
-        let others = ["file", "value", "command", "expires", "access_key", "secret_key", "token", "region", "service"];
+        let others = [
+            "file",
+            "value",
+            "command",
+            "expires",
+            "access_key",
+            "secret_key",
+            "token",
+            "profile",
+            "region",
+            "service",
+        ];
         let text = others.iter().fold(reference(Preset::Production).replace("\n#", "\n"), |text, key| {
             text.replace(&format!("\n{key} = "), "\n#")
         });

@@ -19,18 +19,23 @@ fn signing<'c>(config: &'c Config, credential: &str) -> &'c sigv4::Settings {
     }
 }
 
+fn env(name: &str) -> Source {
+    Source::Env(name.to_owned())
+}
+
 const EU: &str = "https://bedrock-runtime.eu-central-1.amazonaws.com";
 const US: &str = "https://bedrock-runtime.us-east-1.amazonaws.com";
 
 #[test]
 fn bedrock_is_signed_for_the_region_of_the_environment() {
     for variable in ["AWS_REGION", "AWS_REGION_NAME", "AWS_DEFAULT_REGION"] {
-        let config = parse("", &[(variable, "eu-central-1")]).unwrap();
-        let env = |name: &str| Source::Env(name.to_owned());
+        let config = parse("", &[(variable, "eu-central-1"), ("AWS_ACCESS_KEY_ID", "a")]).unwrap();
         let wanted = sigv4::Settings {
-            access_key: env("AWS_ACCESS_KEY_ID"),
-            secret_key: env("AWS_SECRET_ACCESS_KEY"),
-            token: None,
+            keys: sigv4::Keys::Each {
+                access_key: env("AWS_ACCESS_KEY_ID"),
+                secret_key: env("AWS_SECRET_ACCESS_KEY"),
+                token: None,
+            },
             region: "eu-central-1".to_owned(),
             service: "bedrock".to_owned(),
         };
@@ -44,15 +49,24 @@ fn bedrock_is_signed_for_the_region_of_the_environment() {
 
 #[test]
 fn a_session_token_is_used_where_there_is_one() {
-    let config = parse("", &[("AWS_REGION", "us-east-1"), ("AWS_SESSION_TOKEN", "t")]).unwrap();
-    assert_eq!(signing(&config, "bedrock").token, Some(Source::Env("AWS_SESSION_TOKEN".to_owned())));
+    let variables = [("AWS_REGION", "us-east-1"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_SESSION_TOKEN", "t")];
+    let config = parse("", &variables).unwrap();
+    let sigv4::Keys::Each { token, .. } = &signing(&config, "bedrock").keys else { panic!("no variables are used") };
+    assert_eq!(*token, Some(env("AWS_SESSION_TOKEN")));
+}
+
+#[test]
+fn without_variables_the_keys_are_those_of_awss_shared_file() {
+    let config = parse("", &[("AWS_REGION", "us-east-1"), ("AWS_PROFILE", "work")]).unwrap();
+    assert_eq!(signing(&config, "bedrock").keys, sigv4::Keys::Profile(sigv4::Profile::default()));
+    assert_eq!(urls(&config, "bedrock"), [US]);
 }
 
 #[test]
 fn a_bearer_key_goes_before_a_signature() {
     let config = parse("", &[("AWS_REGION", "us-east-1"), ("AWS_BEARER_TOKEN_BEDROCK", "k")]).unwrap();
     let bedrock = &config.policy.credentials["bedrock"];
-    assert_eq!(bedrock.kind, Sort::Key(Source::Env("AWS_BEARER_TOKEN_BEDROCK".to_owned())));
+    assert_eq!(bedrock.kind, Sort::Key(env("AWS_BEARER_TOKEN_BEDROCK")));
     assert_eq!(urls(&config, "bedrock"), [US]);
 }
 
@@ -82,6 +96,8 @@ fn a_model_in_another_region_is_signed_for_that() {
     }
     let same = parse(model, &[("AWS_REGION", "eu-central-1")]).unwrap();
     assert_eq!(same.table.models["eu"].credential, None);
+    // What is written may be called, whatever the environment says.
+    assert!(same.destinations.written.iter().any(|there| EU.ends_with(there.origin.host())));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use http::Method;
 use serde::Deserialize;
 
 use super::*;
-use crate::credentials::Sort;
+use crate::credentials::{Sort, command, sigv4};
 use crate::policy::units::{Period, Size, Timeout};
 use crate::tcp::Keepalive;
 
@@ -359,4 +359,50 @@ fn a_bad_value_of_http_says_what_to_write() {
         ),
         ("drain.queued = \"finsh\"", "seaway.toml:1: `drain.queued`: unknown word `finsh`; nearest: `finish`"),
     ]);
+}
+
+#[test]
+fn a_signatures_keys_may_be_a_profiles_or_a_commands() {
+    let with = |keys: &str| {
+        format!("[credentials.aws]\nkind = \"sigv4\"\n{keys}\nregion = \"eu-central-1\"\nservice = \"bedrock\"\n")
+    };
+    let read = |keys: &str| {
+        let document = Document::parse(Path::new("/etc/seaway/seaway.toml"), &with(keys)).unwrap();
+        let (policy, warnings) = document.policy(Preset::Default, &[]).unwrap();
+        assert_eq!(warnings, Vec::<String>::new());
+        match policy.credentials["aws"].kind.clone() {
+            Sort::Sigv4(settings) => settings.keys,
+            Sort::Key(_) | Sort::Command(_) => panic!("it does not sign"),
+        }
+    };
+    let profile = |file: Option<&str>, name: Option<&str>| {
+        sigv4::Keys::Profile(sigv4::Profile { file: file.map(PathBuf::from), name: name.map(str::to_owned) })
+    };
+    assert_eq!(read("profile = \"work\""), profile(None, Some("work")));
+    assert_eq!(read("file = \"aws\""), profile(Some("/etc/seaway/aws"), None));
+    assert_eq!(read("file = \"/aws\"\nprofile = \"work\""), profile(Some("/aws"), Some("work")));
+    let command = |argv: &[&str], expires| {
+        let argv = argv.iter().map(|&word| word.to_owned()).collect();
+        sigv4::Keys::Command(command::Settings { argv, expires, folder: PathBuf::from("/etc/seaway/") })
+    };
+    assert_eq!(
+        read("command = [\"./tell\", \"it\"]\nexpires = \"off\""),
+        command(&["/etc/seaway/./tell", "it"], Timeout::OFF)
+    );
+    let refusals = [
+        ("profile = \"\"", "has a `profile` without a name"),
+        ("command = []", "has a `command` without a program"),
+        ("expires = \"1m\"\nprofile = \"x\"", "expires without a `command`"),
+        ("", "lacks a key to sign with"),
+        ("access_key = { env = \"A\" }", "lacks a key to sign with"),
+        ("env = \"A\"\nprofile = \"x\"", "signs, for which one secret is not enough"),
+        ("profile = \"x\"\ncommand = [\"y\"]", "has several keys to sign with"),
+        ("file = \"x\"\ntoken = { env = \"A\" }", "has several keys to sign with"),
+    ];
+    for (keys, expected) in refusals {
+        let found = refused(&with(keys));
+        assert!(found.starts_with(&format!("seaway.toml:1: `credentials.aws`: {expected}")), "{found}");
+    }
+    let plain = refused("[credentials.aws]\nprofile = \"x\"\n");
+    assert!(plain.starts_with("seaway.toml:1: `credentials.aws`: has keys of a signature"), "{plain}");
 }
