@@ -40,4 +40,6 @@ mod completion;
 #[cfg(test)]
 mod dialects;
 #[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod cli;

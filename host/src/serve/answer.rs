@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Versi
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use seaway_session::Metrics;
 use seaway_session::policy::units::Size;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -44,7 +45,11 @@ pub(super) async fn answer(
 ) -> Response<Outgoing> {
     let (head, body) = request.into_parts();
     let id = shared.ids.of(&head);
-    let mut line = shared.log.line(&head, &id, peer);
+    let mut line = shared.log.line(&head, &id, peer, &shared.figures);
+    if head.method == Method::HEAD {
+        // The head is the whole of its answer.
+        line.whole();
+    }
     let (mut response, closes) = match own(&head, &shared) {
         Some(answer) => (whole(answer, line), false),
         None => match Box::pin(call(&head, body, &shared, &mut line)).await {
@@ -74,22 +79,28 @@ fn whole(answer: Response<Full<Bytes>>, mut line: Line) -> Response<Outgoing> {
     answer.map(|body| Outgoing::own(body, line))
 }
 
-/// What the server answers by itself: whether it lives, and whether it takes calls.
+/// What the server answers by itself: whether it lives, whether it takes calls, and what it counts.
 fn own(head: &Parts, shared: &Shared) -> Option<Response<Full<Bytes>>> {
-    let (status, text) = match head.uri.path() {
-        "/healthz" => (StatusCode::OK, "ok\n"),
+    let plain = "text/plain; charset=utf-8";
+    let (status, kind, text) = match head.uri.path() {
+        "/healthz" => (StatusCode::OK, plain, "ok\n".to_owned()),
         "/readyz" => match *shared.phase.borrow() {
-            Phase::Open => (StatusCode::OK, "ready\n"),
-            Phase::Draining | Phase::Ending => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            Phase::Open => (StatusCode::OK, plain, "ready\n".to_owned()),
+            Phase::Draining | Phase::Ending => (StatusCode::SERVICE_UNAVAILABLE, plain, "draining\n".to_owned()),
+        },
+        // It names the providers: for those who may ask them.
+        "/metrics" => match shared.live.load().keys.recognise(&head.headers) {
+            Ok(_) => (StatusCode::OK, Metrics::CONTENT_TYPE, shared.figures.text(shared).unwrap_or_default()),
+            Err(unknown) => return Some(Refusal::Key(unknown).answer()),
         },
         _ => return None,
     };
     if head.method != Method::GET && head.method != Method::HEAD {
         return Some(Refusal::Method("GET").answer());
     }
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     Some(response)
 }
 

@@ -54,7 +54,8 @@ impl HttpBody for Outgoing {
             Some(Err(error)) => this.line.failed(error),
             None => {}
         }
-        if this.is_end_stream() {
+        // A body of known length is not asked for its end.
+        if this.is_end_stream() || this.size_hint().exact() == Some(0) {
             this.line.whole();
         }
         Poll::Ready(frame)

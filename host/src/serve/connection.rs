@@ -19,6 +19,7 @@ use super::settings::Settings;
 use super::{Phase, Shared, answer};
 
 pub(super) async fn serve(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc<Shared>) {
+    let _connected = shared.figures.connected();
     let mut phase = shared.phase.subscribe();
     let settings = Arc::clone(&shared.live.load());
     let begun = Arc::new(AtomicBool::new(false));

@@ -114,7 +114,10 @@ impl Listener {
                         std::fs::remove_file(path)?
                     }
                     Ok(_) => {
-                        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file, which is no socket"));
+                        return Err(io::Error::new(
+                            io::ErrorKind::AlreadyExists,
+                            "there is a file, which is no socket",
+                        ));
                     }
                     Err(_) => {}
                 }

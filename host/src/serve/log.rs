@@ -5,10 +5,9 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
@@ -16,6 +15,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::figures::{End, Figures};
 use super::keys::Key;
 use super::refusal::Refusal;
 use super::settings::Log;
@@ -24,71 +24,86 @@ use crate::runtime::CallError;
 /// Lines that may wait for whoever reads them.
 const BACKLOG: usize = 4096;
 
-/// Where lines go. Dropping it waits until they are written.
+/// How long the end of a server waits for whoever reads its last lines.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Where lines go. Dropping it waits until those that were told are written.
 #[derive(Debug)]
 pub(super) struct Writer {
     form: Log,
-    lines: Option<SyncSender<String>>,
+    to: Option<To>,
+    /// Says that the last line is written.
+    done: Option<Mutex<Receiver<()>>>,
+}
+
+/// The way to the thread that writes.
+#[derive(Clone, Debug)]
+struct To {
+    /// A line, or the end of all.
+    lines: SyncSender<Option<String>>,
     lost: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     pub(super) fn start(form: Log) -> Self {
-        let lost = Arc::new(AtomicU64::new(0));
-        let (lines, thread) = match form {
-            Log::Off => (None, None),
-            Log::Text | Log::Json => {
-                let (lines, told) = sync_channel(BACKLOG);
-                let missed = Arc::clone(&lost);
-                let thread = std::thread::Builder::new().name("access-log".to_owned());
-                (Some(lines), thread.spawn(move || write(&told, &missed)).ok())
-            }
-        };
-        Self { form, lines, lost, thread }
+        let (lines, told) = sync_channel(BACKLOG);
+        let (finish, done) = sync_channel(1);
+        let to = To { lines, lost: Arc::default() };
+        let missed = Arc::clone(&to.lost);
+        let begun = form != Log::Off
+            && std::thread::Builder::new()
+                .name("access-log".to_owned())
+                .spawn(move || {
+                    write(&told, &missed);
+                    // The server may have stopped waiting.
+                    let _ = finish.send(());
+                })
+                .is_ok();
+        Self { form, to: begun.then_some(to), done: begun.then(|| Mutex::new(done)) }
     }
 
     /// The line of a request that has come.
-    pub(super) fn line(&self, head: &Parts, id: &HeaderValue, peer: Option<SocketAddr>) -> Line {
-        let entry = self.lines.as_ref().map(|lines| {
-            Box::new(Entry {
-                form: self.form,
-                lines: lines.clone(),
-                lost: Arc::clone(&self.lost),
-                at: SystemTime::now(),
-                began: Instant::now(),
-                id: id.clone(),
-                peer,
-                method: head.method.clone(),
-                path: head.uri.path().to_owned(),
-                key: None,
-                status: None,
-                bytes: 0,
-                end: End::Gone,
-                why: None,
-            })
-        });
-        Line(entry)
+    pub(super) fn line(&self, head: &Parts, id: &HeaderValue, peer: Option<SocketAddr>, figures: &Figures) -> Line {
+        Line(Box::new(Entry {
+            form: self.form,
+            to: self.to.clone(),
+            figures: figures.clone(),
+            at: SystemTime::now(),
+            began: Instant::now(),
+            id: id.clone(),
+            peer,
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            key: None,
+            status: None,
+            bytes: 0,
+            end: End::Gone,
+            why: None,
+        }))
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.lines = None;
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has nothing more to write.
-            let _ = thread.join();
+        // Lines that others still hold are not waited for: one of them may be dropped right after this.
+        let told = self.to.as_ref().is_some_and(|to| to.lines.try_send(None).is_ok());
+        if let Some(done) = self.done.take().filter(|_| told) {
+            // A reader that stands still does not keep the process from its end.
+            let _ = done.into_inner().unwrap_or_else(PoisonError::into_inner).recv_timeout(LAST);
         }
     }
 }
 
-/// Writes lines, for as long as there is somebody who tells them.
-fn write(lines: &Receiver<String>, lost: &AtomicU64) {
+/// Writes lines, up to the end of all.
+fn write(lines: &Receiver<Option<String>>, lost: &AtomicU64) {
     let mut out = std::io::stdout();
-    while let Ok(line) = lines.recv() {
-        let mut pending = line;
+    while let Ok(Some(mut pending)) = lines.recv() {
+        let mut ended = false;
         while let Ok(more) = lines.try_recv() {
-            pending.push_str(&more);
+            match more {
+                Some(more) => pending.push_str(&more),
+                None => ended = true,
+            }
         }
         // Nobody reads: the server goes on all the same.
         let _ = out.write_all(pending.as_bytes()).and_then(|()| out.flush());
@@ -96,16 +111,19 @@ fn write(lines: &Receiver<String>, lost: &AtomicU64) {
         if lost > 0 {
             tracing::warn!("{lost} lines of the access log are lost: stdout is not read as fast as they come");
         }
+        if ended {
+            return;
+        }
     }
 }
 
-/// The line of one request; written when it is dropped. Nothing where there is no log.
-pub(super) struct Line(Option<Box<Entry>>);
+/// The line of one request; counted, and written where there is a log, when it is dropped.
+pub(super) struct Line(Box<Entry>);
 
 struct Entry {
     form: Log,
-    lines: SyncSender<String>,
-    lost: Arc<AtomicU64>,
+    to: Option<To>,
+    figures: Figures,
     at: SystemTime,
     began: Instant,
     id: HeaderValue,
@@ -119,68 +137,49 @@ struct Entry {
     why: Option<String>,
 }
 
-/// How an answer ended.
-#[derive(Clone, Copy)]
-enum End {
-    /// To its last byte.
-    Whole,
-    /// The client went away before.
-    Gone,
-    /// It broke off.
-    Failed,
-}
-
 impl Line {
     /// Whose key it is.
     pub(super) fn known(&mut self, key: Option<&Key>) {
-        if let Some(entry) = &mut self.0 {
-            entry.key = key.map(|key| key.name.clone());
-        }
+        self.0.key = key.map(|key| key.name.clone());
     }
 
     pub(super) fn answered(&mut self, status: StatusCode) {
-        if let Some(entry) = &mut self.0 {
-            entry.status = Some(status);
-        }
+        self.0.status = Some(status);
     }
 
     /// Why the component was not asked, or gave no answer: the client is told less.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
-        if let (Some(entry), Refusal::Call(error)) = (&mut self.0, refusal) {
-            entry.why = Some(error.to_string());
+        if let Refusal::Call(error) = refusal {
+            self.0.why = Some(error.to_string());
         }
     }
 
     pub(super) fn wrote(&mut self, bytes: usize) {
-        if let Some(entry) = &mut self.0 {
-            entry.bytes += bytes as u64;
-        }
+        self.0.bytes += bytes as u64;
     }
 
     pub(super) fn failed(&mut self, error: &CallError) {
-        if let Some(entry) = &mut self.0 {
-            entry.end = End::Failed;
-            entry.why = Some(error.to_string());
-        }
+        self.0.end = End::Failed;
+        self.0.why = Some(error.to_string());
     }
 
     pub(super) fn whole(&mut self) {
-        if let Some(entry) = &mut self.0
-            && !matches!(entry.end, End::Failed)
-        {
-            entry.end = End::Whole;
+        if self.0.end != End::Failed {
+            self.0.end = End::Whole;
         }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        self.figures.count(&self.path, self.status, self.end, self.began.elapsed());
+        let Some(To { lines, lost }) = &self.to else { return };
         let line = match self.form {
             Log::Json => self.json(),
             Log::Text | Log::Off => self.text(),
         };
-        if self.lines.try_send(line).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        if lines.try_send(Some(line)).is_err() {
+            lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -223,16 +222,6 @@ impl Entry {
 
     fn id(&self) -> &str {
         self.id.to_str().unwrap_or_default()
-    }
-}
-
-impl End {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Whole => "whole",
-            Self::Gone => "gone",
-            Self::Failed => "failed",
-        }
     }
 }
 

@@ -13,6 +13,7 @@ mod admission;
 mod body;
 mod refusal;
 mod log;
+mod figures;
 mod stop;
 
 use std::fmt;
@@ -60,6 +61,7 @@ struct Shared {
     admission: Admission,
     phase: watch::Sender<Phase>,
     log: log::Writer,
+    figures: figures::Figures,
     ids: answer::Ids,
 }
 
@@ -100,6 +102,7 @@ impl Server {
             admission: Admission::new(*calls),
             phase: watch::Sender::new(Phase::Open),
             log: log::Writer::start(*log),
+            figures: figures::Figures::new(),
             ids: answer::Ids::default(),
             live: ArcSwap::from_pointee(live),
         };
