@@ -40,6 +40,8 @@ mod completion;
 #[cfg(test)]
 mod dialects;
 #[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod models;

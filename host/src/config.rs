@@ -19,6 +19,7 @@ use seaway_session::{Destination, Destinations, Environment, Origin, Policy};
 use serde::Deserialize;
 
 use crate::runtime::Limits;
+use crate::serve;
 pub use listing::{Entry, Key, KeySource, Listing, Provider};
 
 /// The file that is read if no other is named.
@@ -27,9 +28,7 @@ pub const FILE: &str = "seaway.toml";
 pub const VARIABLE: &str = "SEAWAY_CONFIG";
 
 /// Top-level sections that are the host's and not the session's.
-const SECTIONS: [&str; 5] = ["providers", "models", "runtime", "complete", SERVER];
-/// A section that is known, and of no use yet: better refused than ignored.
-const SERVER: &str = "serve";
+const SECTIONS: [&str; 5] = ["providers", "models", "runtime", "complete", "serve"];
 
 /// Everything that a file and the environment say.
 #[derive(Clone, Debug)]
@@ -46,12 +45,16 @@ pub struct Config {
     pub limits: Limits,
     /// `[complete] model`.
     pub model: Option<String>,
+    /// `[serve]`.
+    pub serve: serve::Settings,
     /// Base URLs that a variable moved.
     pub moved: Vec<Moved>,
     /// What is not wrong but should be known, one line each.
     pub warnings: Vec<String>,
     /// Tells the file's text from another; 0 where there is none.
     pub(crate) fingerprint: u64,
+    /// The preset beneath the file, where it names none.
+    pub(crate) preset: Preset,
 }
 
 /// A base URL that a variable moved.
@@ -107,6 +110,7 @@ struct Written {
     models: BTreeMap<String, Model>,
     runtime: RuntimeSection,
     complete: CompleteSection,
+    serve: serve::Settings,
 }
 
 impl Config {
@@ -116,15 +120,27 @@ impl Config {
     /// # Errors
     /// One line: the file that cannot be read, or the key that is wrong, with its line and what to write instead.
     pub fn load(named: Option<&Path>, environment: &Environment) -> Result<Self, Error> {
+        Self::load_under(Preset::Default, named, environment)
+    }
+
+    /// The same, upon another preset where the file names none.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_under(preset: Preset, named: Option<&Path>, environment: &Environment) -> Result<Self, Error> {
         let named = named.map(Path::to_owned).or_else(|| environment.get(VARIABLE).map(PathBuf::from));
         let path = named.or_else(|| Some(PathBuf::from(FILE)).filter(|path| path.exists()));
         match path {
             Some(path) => {
                 let text = fs::read_to_string(&path)
                     .map_err(|error| Error::new(format!("{}: cannot be read: {error}", path.display())))?;
-                Self::parse(&path, &text, environment)
+                Self::parse_under(preset, &path, &text, environment)
             }
-            None => Self::build(None, Policy::default(), Written::default(), Vec::new(), environment),
+            None => {
+                let written = Written::default();
+                let config = Self::build(None, Policy::preset(preset), written, Vec::new(), environment)?;
+                Ok(Self { preset, ..config })
+            }
         }
     }
 
@@ -133,20 +149,30 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Self, Error> {
+        Self::parse_under(Preset::Default, path, text, environment)
+    }
+
+    /// The same, upon another preset where the file names none.
+    pub(crate) fn parse_under(
+        preset: Preset,
+        path: &Path,
+        text: &str,
+        environment: &Environment,
+    ) -> Result<Self, Error> {
         let document = Document::parse(path, text)?;
-        let (policy, warnings) = document.policy(Preset::Default, &SECTIONS)?;
-        if document.section::<toml::Table>(SERVER)?.is_some() {
-            return Err(document.locate(Error::key(SERVER, "this section is not supported by this version yet")));
-        }
+        let (policy, mut warnings) = document.policy(preset, &SECTIONS)?;
+        let (serve, more) = serve::Settings::read(&document)?;
+        warnings.extend(more);
         let written = Written {
             providers: document.section("providers")?.unwrap_or_default(),
             models: document.section("models")?.unwrap_or_default(),
             runtime: document.section("runtime")?.unwrap_or_default(),
             complete: document.section("complete")?.unwrap_or_default(),
+            serve,
         };
         let config = Self::build(Some(path), policy, written, warnings, environment);
         let fingerprint = fingerprint(text.as_bytes());
-        config.map(|config| Self { fingerprint, ..config }).map_err(|error| document.locate(error))
+        config.map(|config| Self { fingerprint, preset, ..config }).map_err(|error| document.locate(error))
     }
 
     fn build(
@@ -156,7 +182,7 @@ impl Config {
         warnings: Vec<String>,
         environment: &Environment,
     ) -> Result<Self, Error> {
-        let Written { providers, models, runtime, complete } = written;
+        let Written { providers, models, runtime, complete, serve } = written;
         let named: BTreeSet<String> =
             providers.iter().filter(|(_, row)| row.base_url.is_some()).map(|(name, _)| name.clone()).collect();
         let mut table = Table::built_in().clone();
@@ -172,9 +198,11 @@ impl Config {
             table,
             limits: runtime.limits()?,
             model: complete.model,
+            serve,
             moved,
             warnings,
             fingerprint: 0,
+            preset: Preset::Default,
         })
     }
 

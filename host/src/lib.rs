@@ -12,11 +12,12 @@
 //! - [`runtime::Runtime::stream`]: the same, delta by delta;
 //! - [`runtime::Runtime::handle`]: OpenAI's HTTP API, as the component itself serves it.
 //!
-//! [`reload::Reload`] puts a changed file in force under running calls.
+//! [`serve::Server`] is the last of these behind a listener of its own; [`reload::Reload`] puts a changed file in force under running calls.
 #![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod config;
 pub mod reload;
+pub mod serve;
 pub mod runtime;
 pub mod outbound;

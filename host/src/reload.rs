@@ -4,12 +4,13 @@
 //! have changed, so that an editor's write, an atomic rename and a Kubernetes mount, whose links move, are all the same to
 //! it; SIGHUP has it read at once. Either the whole file is good or what was in force stays, and the error is told once.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use seaway_session::Environment;
-use seaway_session::policy::Error;
+use seaway_session::policy::{Error, Preset};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, fingerprint};
@@ -21,9 +22,10 @@ const EVERY: Duration = Duration::from_secs(1);
 const MISSING: u32 = 2;
 
 /// A file, and what is under it.
-#[derive(Debug)]
 pub struct Reload {
     path: PathBuf,
+    /// The preset beneath the file, as at the start.
+    preset: Preset,
     environment: Environment,
     runtime: Runtime,
     /// What a restart alone would change.
@@ -31,7 +33,12 @@ pub struct Reload {
     /// The text that was read last, good or bad.
     fingerprint: u64,
     missing: u32,
+    /// Who else goes by the file.
+    follower: Option<Follower>,
 }
+
+/// Makes itself ready for another file, or refuses it; what it returns is called once all else is in force.
+type Follower = Box<dyn FnMut(&mut Config) -> Result<Box<dyn FnOnce() + Send>, Error> + Send>;
 
 /// What a look at the file came to.
 #[derive(Debug)]
@@ -49,9 +56,15 @@ impl Reload {
     /// `environment` is where the file's variables are read, as at the start.
     #[must_use]
     pub fn new(config: &Config, environment: Environment, runtime: Runtime) -> Option<Self> {
-        let Config { path, limits, fingerprint, .. } = config;
-        let path = path.clone()?;
-        Some(Self { path, environment, runtime, limits: limits.clone(), fingerprint: *fingerprint, missing: 0 })
+        let Config { path, limits, fingerprint, preset, .. } = config;
+        let (path, preset, limits, fingerprint) = (path.clone()?, *preset, limits.clone(), *fingerprint);
+        Some(Self { path, preset, environment, runtime, limits, fingerprint, missing: 0, follower: None })
+    }
+
+    /// Has somebody else go by the file too: whoever refuses it has it refused for all.
+    pub(crate) fn followed(mut self, follower: Follower) -> Self {
+        self.follower = Some(follower);
+        self
     }
 
     /// Looks at the file every second, and at SIGHUP, and tells the log what came of it. Ends when it is dropped.
@@ -114,10 +127,15 @@ impl Reload {
             Ok(text) => text,
             Err(error) => return Outcome::Refused(self.unreadable(&io::Error::other(error.utf8_error()))),
         };
-        let swapped = Config::parse(&self.path, &text, &self.environment).and_then(|mut config| {
+        let parsed = Config::parse_under(self.preset, &self.path, &text, &self.environment);
+        let swapped = parsed.and_then(|mut config| {
+            let follow = self.follower.as_mut().map(|follower| follower(&mut config)).transpose()?;
             let session = self.runtime.session();
             session.swap(config.policy.clone(), &self.environment, config.destinations.clone())?;
             self.runtime.configure(config.models());
+            if let Some(follow) = follow {
+                follow();
+            }
             if config.limits != self.limits {
                 config.warnings.push("[runtime] has changed; that takes a restart".to_owned());
             }
@@ -131,6 +149,12 @@ impl Reload {
 
     fn unreadable(&self, error: &io::Error) -> Error {
         Error::new(format!("{}: cannot be read: {error}", self.path.display()))
+    }
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Reload").field("path", &self.path).finish_non_exhaustive()
     }
 }
 

@@ -26,6 +26,7 @@ pub mod provider;
 pub mod cargo;
 pub mod host;
 pub mod program;
+pub mod gateway;
 
 use std::time::Duration;
 

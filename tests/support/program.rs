@@ -66,7 +66,7 @@ impl Program {
         let mut command = self.command(arguments);
         let input = input.to_owned();
         let run = tokio::task::spawn_blocking(move || {
-            warm();
+            Self::warm();
             let mut child = command.spawn().expect("the binary can be started");
             let mut stdin = child.stdin.take().expect("it is piped");
             // It may end without reading.
@@ -81,12 +81,30 @@ impl Program {
         said
     }
 
+    /// Compiled components, kept between runs.
+    pub(crate) fn cache() -> PathBuf {
+        let binary = cargo::binary();
+        binary.with_file_name("seaway-tests-cache")
+    }
+
+    /// Compiles the embedded component once, before many runs would do so at the same time.
+    pub(crate) fn warm() {
+        static WARM: OnceLock<()> = OnceLock::new();
+        WARM.get_or_init(|| {
+            let folder = Folder::new();
+            let mut command = Command::new(cargo::binary());
+            command.args(["complete", "-m", "nobody/none", "warm"]).current_dir(folder.path()).env_clear();
+            command.env("HOME", folder.path()).env("XDG_CACHE_HOME", Self::cache()).stdin(Stdio::null());
+            drop(command.output());
+        });
+    }
+
     /// coreutils' `timeout` ends with 124 what does not end by itself.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", "60"]).arg(cargo::binary()).args(arguments);
         command.current_dir(self.folder.path()).env_clear();
-        command.env("HOME", self.folder.path()).env("XDG_CACHE_HOME", cache());
+        command.env("HOME", self.folder.path()).env("XDG_CACHE_HOME", Self::cache());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -137,22 +155,4 @@ impl Said {
         assert_eq!(self.code, Some(0), "{self:?}");
         self
     }
-}
-
-/// Compiled components, kept between runs.
-fn cache() -> PathBuf {
-    let binary = cargo::binary();
-    binary.with_file_name("seaway-tests-cache")
-}
-
-/// Compiles the embedded component once, before many runs would do so at the same time.
-fn warm() {
-    static WARM: OnceLock<()> = OnceLock::new();
-    WARM.get_or_init(|| {
-        let folder = Folder::new();
-        let mut command = Command::new(cargo::binary());
-        command.args(["complete", "-m", "nobody/none", "warm"]).current_dir(folder.path()).env_clear();
-        command.env("HOME", folder.path()).env("XDG_CACHE_HOME", cache()).stdin(Stdio::null());
-        drop(command.output());
-    });
 }

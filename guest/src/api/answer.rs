@@ -68,7 +68,8 @@ pub(super) fn finish(to: &mut Object<'_>, reason: FinishReason, provider: Option
     to.some("native_finish_reason", provider.filter(|provider| *provider != word));
 }
 
-fn message(to: &mut Object<'_>, message: &AssistantMessage) -> Written {
+/// A message in OpenAI's form.
+pub(super) fn message(to: &mut Object<'_>, message: &AssistantMessage) -> Written {
     to.set("role", "assistant");
     let mut text = String::new();
     let mut refusal = String::new();

@@ -31,14 +31,18 @@ pub struct Incoming {
 /// # Errors
 /// `bad-request`, naming the parameter at fault.
 pub fn parse(body: &[u8]) -> Result<Incoming, Error> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| Error::new(ErrorKind::BadRequest, format!("the request is not UTF-8: {error}")))?;
-    let body: Body<'_> = serde_json::from_str(text).map_err(|error| explain(&error))?;
+    let body: Body<'_> = serde_json::from_str(text(body)?).map_err(|error| explain(&error))?;
     body.into_incoming()
 }
 
+/// A body as text.
+pub(super) fn text(body: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(body)
+        .map_err(|error| Error::new(ErrorKind::BadRequest, format!("the request is not UTF-8: {error}")))
+}
+
 /// serde's words for what is wrong, as ours.
-fn explain(error: &serde_json::Error) -> Error {
+pub(super) fn explain(error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let named = |text: &str| text.split('`').nth(1).map(str::to_owned);
     let (message, param) = if text.starts_with("unknown field") {

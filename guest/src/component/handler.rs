@@ -5,11 +5,11 @@
 
 use wit_bindgen::{StreamReader, StreamResult};
 
-use super::{Component, code, complete, pump::Pump, send::buffer};
+use super::{Component, code, complete, pump::Pump, send::buffer, table};
 use crate::{
-    api::{self, Chunks, Incoming},
+    api::{self, Allowed, Chat, Chunks, Incoming, Route},
     bindings::{
-        Error, ErrorKind,
+        Completion, Delta, Error, ErrorKind,
         generated::{
             exports,
             wasi::http::types::{ErrorCode, Fields, Method, Request, Response, Trailers},
@@ -20,7 +20,8 @@ use crate::{
 
 impl exports::wasi::http::handler::Guest for Component {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
-        Ok(match answer(request).await {
+        let path = request.get_path_with_query().unwrap_or_default();
+        Ok(match answer(request, &path).await {
             Ok(response) => response,
             Err(error) => {
                 let failure = api::failure(&error);
@@ -28,16 +29,15 @@ impl exports::wasi::http::handler::Guest for Component {
                 fields
                     .extend(failure.retry_after.map(|wait| ("retry-after".to_owned(), wait.to_string().into_bytes())));
                 let allow = failure.status == 405;
-                fields.extend(allow.then(|| ("allow".to_owned(), b"POST".to_vec())));
+                fields.extend(allow.then(|| ("allow".to_owned(), api::methods(&path).as_bytes().to_vec())));
                 whole(failure.status, &fields, failure.body)
             }
         })
     }
 }
 
-async fn answer(request: Request) -> Result<Response, Error> {
+async fn answer(request: Request, path: &str) -> Result<Response, Error> {
     let method = request.get_method();
-    let path = request.get_path_with_query().unwrap_or_default();
     let method = match &method {
         Method::Post => "POST",
         Method::Get => "GET",
@@ -50,22 +50,88 @@ async fn answer(request: Request) -> Result<Response, Error> {
         Method::Patch => "PATCH",
         Method::Other(other) => other,
     };
-    api::route(method, &path)?;
-    let body = read(request).await?;
-    let Incoming { request, stream } = api::parse(&body)?;
-    drop(body);
+    let route = api::route(method, path)?;
+    let fields = request.get_headers();
+    let allowed = Allowed::parse(fields.get(Allowed::HEADER).first().map(Vec::as_slice))?;
+    let (incoming, form) = match route {
+        Route::Models => return Ok(found(api::models(table()?, &allowed))),
+        Route::Model(id) => return Ok(found(api::model(table()?, &id, &allowed)?)),
+        Route::Completions => (api::parse(&read(request).await?)?, Form::OpenAi),
+        Route::Chat => {
+            let streams = fields.get("accept").iter().any(|accept| asks_for_events(accept));
+            (api::parse_chat(&read(request).await?, streams)?, Form::Chat)
+        }
+    };
+    drop(fields);
+    let Incoming { request, stream } = incoming;
+    allowed.check(&request.model)?;
     if stream {
-        return streamed(&request).await;
+        return streamed(&request, form).await;
     }
     let completion = complete(&request).await?;
-    let body = api::answer(&completion, &request.model);
-    Ok(whole(200, &json(body.len()), body))
+    Ok(found(form.whole(&completion, &request.model)))
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy)]
+enum Form {
+    /// As OpenAI does.
+    OpenAi,
+    /// As `/chat` does.
+    Chat,
+}
+
+impl Form {
+    fn whole(self, completion: &Completion, model: &str) -> Vec<u8> {
+        match self {
+            Self::OpenAi => api::answer(completion, model),
+            Self::Chat => api::chat_answer(completion, model),
+        }
+    }
+
+    fn events(self, request: &crate::bindings::Request) -> Events {
+        match self {
+            Self::OpenAi => {
+                let usage = request.stream_options.as_ref().is_some_and(|options| options.include_usage);
+                Events::OpenAi(Chunks::new(&request.model, usage))
+            }
+            Self::Chat => Events::Chat(Chat::new(&request.model)),
+        }
+    }
+}
+
+/// The writer of a stream.
+enum Events {
+    OpenAi(Chunks),
+    Chat(Chat),
+}
+
+impl Events {
+    /// Writes what came, and says whether it was the last.
+    fn write(&mut self, next: Result<Option<Vec<Delta>>, Error>, out: &mut Vec<u8>) -> bool {
+        let last = !matches!(next, Ok(Some(_)));
+        match (self, next) {
+            (Self::OpenAi(chunks), Ok(Some(deltas))) => chunks.write(deltas, out),
+            (Self::OpenAi(chunks), Ok(None)) => chunks.end(out),
+            (Self::OpenAi(chunks), Err(error)) => chunks.fail(&error, out),
+            (Self::Chat(chat), Ok(Some(deltas))) => chat.write(deltas, out),
+            (Self::Chat(chat), Ok(None)) => chat.end(out),
+            (Self::Chat(chat), Err(error)) => chat.fail(&error, out),
+        }
+        last
+    }
+}
+
+/// True if an `Accept` names events. One that takes anything asks for none.
+fn asks_for_events(accept: &[u8]) -> bool {
+    let ranges = accept.split(|byte| *byte == b',');
+    let mut kinds = ranges.map(|range| range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
+    kinds.any(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// A streamed answer: its head is sent with the first chunks, so that an error before them still has its status.
-async fn streamed(request: &crate::bindings::Request) -> Result<Response, Error> {
-    let usage = request.stream_options.as_ref().is_some_and(|options| options.include_usage);
-    let mut chunks = Chunks::new(&request.model, usage);
+async fn streamed(request: &crate::bindings::Request, form: Form) -> Result<Response, Error> {
+    let mut events = form.events(request);
     let mut pump = Pump::open(request).await?;
     let first = pump.more().await?.unwrap_or_default();
     let fields = [
@@ -79,20 +145,7 @@ async fn streamed(request: &crate::bindings::Request) -> Result<Response, Error>
         let mut next = Ok(Some(first));
         let mut out = Vec::with_capacity(4096);
         loop {
-            let last = match next {
-                Ok(Some(deltas)) => {
-                    chunks.write(deltas, &mut out);
-                    false
-                }
-                Ok(None) => {
-                    chunks.end(&mut out);
-                    true
-                }
-                Err(error) => {
-                    chunks.fail(&error, &mut out);
-                    true
-                }
-            };
+            let last = events.write(next, &mut out);
             // Deltas that become no chunk, such as a usage that nobody asked for, are no write.
             if !out.is_empty() {
                 out = writer.write_all(out).await;
@@ -141,6 +194,11 @@ fn json(length: usize) -> Vec<(String, Vec<u8>)> {
         ("content-type".to_owned(), b"application/json".to_vec()),
         ("content-length".to_owned(), length.to_string().into_bytes()),
     ]
+}
+
+/// A good answer, as JSON.
+fn found(body: Vec<u8>) -> Response {
+    whole(200, &json(body.len()), body)
 }
 
 /// An answer whose body goes in one write.

@@ -5,6 +5,7 @@
 //! where something would change it, and a documented exit code.
 
 mod complete;
+mod serve;
 mod prompt;
 mod print;
 mod models;
@@ -44,6 +45,8 @@ Log lines go to stderr; SEAWAY_LOG sets what is logged (warn by default; SEAWAY_
 enum Command {
     /// Make one completion and print its answer.
     Complete(Box<complete::Arguments>),
+    /// Serve OpenAI's HTTP API.
+    Serve(serve::Arguments),
     /// List the providers, whether their keys are set, and the models of the file. Nothing is sent.
     Models(models::Arguments),
     /// Write a policy file, or say what is wrong with one.
@@ -60,6 +63,7 @@ enum Command {
 pub fn run(arguments: Arguments, environment: &Environment) -> ExitCode {
     let outcome = match arguments.command {
         Command::Complete(arguments) => complete::run(*arguments, environment),
+        Command::Serve(arguments) => serve::run(arguments, environment),
         Command::Models(arguments) => models::run(&arguments, environment),
         Command::Policy(command) => policy::run(command, environment),
         Command::Demo(arguments) => demo::run(&arguments),
@@ -147,7 +151,16 @@ fn start(
     environment: &Environment,
     shrink: impl FnOnce(Limits) -> Limits,
 ) -> Result<Started, Failure> {
-    let config = Config::load(file, environment)?;
+    begin(Config::load(file, environment)?, component, environment, shrink)
+}
+
+/// Starts a session and a runtime.
+fn begin(
+    config: Config,
+    component: Option<PathBuf>,
+    environment: &Environment,
+    shrink: impl FnOnce(Limits) -> Limits,
+) -> Result<Started, Failure> {
     for warning in &config.warnings {
         say(format_args!("warning: {warning}"));
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::de::{Deserialize, Deserializer, Visitor};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// A secret in memory.
@@ -29,6 +30,12 @@ impl Secret {
     /// The secret itself.
     pub(super) fn text(&self) -> &str {
         &self.0
+    }
+
+    /// True if `offered` is this secret. How long it takes tells of its length alone.
+    #[must_use]
+    pub fn is(&self, offered: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(offered).into()
     }
 
     /// As a header's value, if it can be one.

@@ -1,0 +1,77 @@
+//! The body of an answer, as the client gets it.
+//!
+//! Holds the call's seat and its line of the log until the last byte is handed over. Invariant: dropping it, because the
+//! client has gone or the answer is told, ends the call and gives the seat back.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::Full;
+
+use super::answer::Seat;
+use super::log::Line;
+use crate::runtime::{Body, CallError};
+
+/// What a client gets.
+pub(super) struct Outgoing {
+    source: Source,
+    line: Line,
+}
+
+enum Source {
+    /// The server's own words.
+    Own(Full<Bytes>),
+    /// The component's.
+    Guest { body: Box<Body>, _seat: Seat },
+}
+
+impl Outgoing {
+    pub(super) fn own(body: Full<Bytes>, line: Line) -> Self {
+        Self { source: Source::Own(body), line }
+    }
+
+    pub(super) fn guest(body: Body, seat: Seat, line: Line) -> Self {
+        Self { source: Source::Guest { body: Box::new(body), _seat: seat }, line }
+    }
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = CallError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.source {
+            Source::Own(body) => {
+                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
+            }
+            Source::Guest { body, .. } => ready!(Pin::new(body).poll_frame(cx)),
+        };
+        match &frame {
+            Some(Ok(frame)) => this.line.wrote(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(error)) => this.line.failed(error),
+            None => {}
+        }
+        // A body of known length is not asked for its end.
+        if this.is_end_stream() || this.size_hint().exact() == Some(0) {
+            this.line.whole();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(body) => body.is_end_stream(),
+            Source::Guest { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(body) => body.size_hint(),
+            Source::Guest { body, .. } => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What the server counts, in Prometheus' text format, before what its session counts.
+//!
+//! Counted when an answer is told to its end, or its client has gone. Labels are our own words and statuses: nothing that a
+//! client can make up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Shared;
+
+/// From 1 ms to 5 min: a model takes its time.
+const SECONDS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 300.0];
+
+/// What is counted. Clones count together.
+#[derive(Clone, Debug)]
+pub(super) struct Figures {
+    requests: Family<Labels, Counter<u64, AtomicU64>>,
+    seconds: Histogram,
+    gone: Counter<u64, AtomicU64>,
+    failed: Counter<u64, AtomicU64>,
+    connections: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    path: &'static str,
+    status: u16,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// To its last byte.
+    Whole,
+    /// The client went away before.
+    Gone,
+    /// It broke off.
+    Failed,
+}
+
+impl End {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Gone => "gone",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Figures {
+    pub(super) fn new() -> Self {
+        Self {
+            requests: Family::default(),
+            seconds: Histogram::new(SECONDS),
+            gone: Counter::default(),
+            failed: Counter::default(),
+            connections: Arc::default(),
+        }
+    }
+
+    /// Counts a request that has ended; without a status if its client had gone before there was an answer.
+    pub(super) fn count(&self, path: &str, status: Option<StatusCode>, end: End, took: Duration) {
+        // 499 is nginx's word for a client that did not wait.
+        let status = status.map_or(499, |status| status.as_u16());
+        self.requests.get_or_create(&Labels { path: known(path), status }).inc();
+        self.seconds.observe(took.as_secs_f64());
+        match end {
+            End::Whole => {}
+            End::Gone => drop(self.gone.inc()),
+            End::Failed => drop(self.failed.inc()),
+        }
+    }
+
+    /// Counts a connection, for as long as what it returns is held.
+    pub(super) fn connected(&self) -> Connected {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Connected(Arc::clone(&self.connections))
+    }
+
+    /// Everything that is counted, the session's too.
+    pub(super) fn text(&self, shared: &Shared) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("seaway_serve");
+        registry.register("requests", "Requests, by path and status.", self.requests.clone());
+        registry.register_with_unit(
+            "request",
+            "From a request's head to the last byte of its answer.",
+            Unit::Seconds,
+            self.seconds.clone(),
+        );
+        registry.register("gone", "Clients that went away before the end of an answer.", self.gone.clone());
+        registry.register("failed", "Answers that broke off.", self.failed.clone());
+        let now = [
+            ("connections", "Connections of clients.", self.connections.load(Ordering::Relaxed)),
+            ("calls", "Calls under way.", shared.admission.running()),
+            ("waiting", "Calls that wait for their turn.", shared.admission.waiting()),
+        ];
+        for (name, about, value) in now {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(name, about, gauge);
+        }
+        let mut text = String::with_capacity(16 << 10);
+        prometheus_text::encode(&mut text, &registry)?;
+        text.push_str(&shared.runtime.session().metrics().to_string());
+        Ok(text)
+    }
+}
+
+/// A path as a label: whoever asks for a thousand others makes one of them.
+fn known(path: &str) -> &'static str {
+    const PATHS: [&str; 6] = ["/v1/chat/completions", "/chat", "/v1/models", "/healthz", "/readyz", "/metrics"];
+    PATHS.into_iter().find(|known| *known == path).unwrap_or("other")
+}
+
+/// A connection that is counted.
+pub(super) struct Connected(Arc<AtomicUsize>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,236 @@
+//! The access log: a line for each request, on stdout.
+//!
+//! A line begins with its request and is written when the last of the answer is told, or the client has gone. Invariant: no
+//! header, no query, no body and no key is in it, and a reader of the log that stands still holds no request up.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::figures::{End, Figures};
+use super::keys::Key;
+use super::refusal::Refusal;
+use super::settings::Log;
+use crate::runtime::CallError;
+
+/// Lines that may wait for whoever reads them.
+const BACKLOG: usize = 4096;
+
+/// How long the end of a server waits for whoever reads its last lines.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Where lines go. Dropping it waits until those that were told are written.
+#[derive(Debug)]
+pub(super) struct Writer {
+    form: Log,
+    to: Option<To>,
+    /// Says that the last line is written.
+    done: Option<Mutex<Receiver<()>>>,
+}
+
+/// The way to the thread that writes.
+#[derive(Clone, Debug)]
+struct To {
+    /// A line, or the end of all.
+    lines: SyncSender<Option<String>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Writer {
+    pub(super) fn start(form: Log) -> Self {
+        let (lines, told) = sync_channel(BACKLOG);
+        let (finish, done) = sync_channel(1);
+        let to = To { lines, lost: Arc::default() };
+        let missed = Arc::clone(&to.lost);
+        let begun = form != Log::Off
+            && std::thread::Builder::new()
+                .name("access-log".to_owned())
+                .spawn(move || {
+                    write(&told, &missed);
+                    // The server may have stopped waiting.
+                    let _ = finish.send(());
+                })
+                .is_ok();
+        Self { form, to: begun.then_some(to), done: begun.then(|| Mutex::new(done)) }
+    }
+
+    /// The line of a request that has come.
+    pub(super) fn line(&self, head: &Parts, id: &HeaderValue, peer: Option<SocketAddr>, figures: &Figures) -> Line {
+        Line(Box::new(Entry {
+            form: self.form,
+            to: self.to.clone(),
+            figures: figures.clone(),
+            at: SystemTime::now(),
+            began: Instant::now(),
+            id: id.clone(),
+            peer,
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            key: None,
+            status: None,
+            bytes: 0,
+            end: End::Gone,
+            why: None,
+        }))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Lines that others still hold are not waited for: one of them may be dropped right after this.
+        let told = self.to.as_ref().is_some_and(|to| to.lines.try_send(None).is_ok());
+        if let Some(done) = self.done.take().filter(|_| told) {
+            // A reader that stands still does not keep the process from its end.
+            let _ = done.into_inner().unwrap_or_else(PoisonError::into_inner).recv_timeout(LAST);
+        }
+    }
+}
+
+/// Writes lines, up to the end of all.
+fn write(lines: &Receiver<Option<String>>, lost: &AtomicU64) {
+    let mut out = std::io::stdout();
+    while let Ok(Some(mut pending)) = lines.recv() {
+        let mut ended = false;
+        while let Ok(more) = lines.try_recv() {
+            match more {
+                Some(more) => pending.push_str(&more),
+                None => ended = true,
+            }
+        }
+        // Nobody reads: the server goes on all the same.
+        let _ = out.write_all(pending.as_bytes()).and_then(|()| out.flush());
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!("{lost} lines of the access log are lost: stdout is not read as fast as they come");
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+/// The line of one request; counted, and written where there is a log, when it is dropped.
+pub(super) struct Line(Box<Entry>);
+
+struct Entry {
+    form: Log,
+    to: Option<To>,
+    figures: Figures,
+    at: SystemTime,
+    began: Instant,
+    id: HeaderValue,
+    peer: Option<SocketAddr>,
+    method: Method,
+    path: String,
+    key: Option<String>,
+    status: Option<StatusCode>,
+    bytes: u64,
+    end: End,
+    why: Option<String>,
+}
+
+impl Line {
+    /// Whose key it is.
+    pub(super) fn known(&mut self, key: Option<&Key>) {
+        self.0.key = key.map(|key| key.name.clone());
+    }
+
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.0.status = Some(status);
+    }
+
+    /// Why the component was not asked, or gave no answer: the client is told less.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        if let Refusal::Call(error) = refusal {
+            self.0.why = Some(error.to_string());
+        }
+    }
+
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.0.bytes += bytes as u64;
+    }
+
+    pub(super) fn failed(&mut self, error: &CallError) {
+        self.0.end = End::Failed;
+        self.0.why = Some(error.to_string());
+    }
+
+    pub(super) fn whole(&mut self) {
+        if self.0.end != End::Failed {
+            self.0.end = End::Whole;
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.figures.count(&self.path, self.status, self.end, self.began.elapsed());
+        let Some(To { lines, lost }) = &self.to else { return };
+        let line = match self.form {
+            Log::Json => self.json(),
+            Log::Text | Log::Off => self.text(),
+        };
+        if lines.try_send(Some(line)).is_err() {
+            lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Entry {
+    fn json(&self) -> String {
+        let mut line = json!({
+            "time": seconds(self.at),
+            "id": self.id(),
+            "peer": self.peer.map(|peer| peer.ip().to_string()),
+            "method": self.method.as_str(),
+            "path": self.path,
+            "key": self.key,
+            "status": self.status.map(|status| status.as_u16()),
+            "bytes": self.bytes,
+            "milliseconds": milliseconds(self.began.elapsed()),
+            "end": self.end.word(),
+            "error": self.why,
+        })
+        .to_string();
+        line.push('\n');
+        line
+    }
+
+    fn text(&self) -> String {
+        let peer = self.peer.map_or_else(|| "-".to_owned(), |peer| peer.ip().to_string());
+        let status = self.status.map_or_else(|| "-".to_owned(), |status| status.as_u16().to_string());
+        let (key, id) = (self.key.as_deref().unwrap_or("-"), self.id());
+        let why = self.why.as_ref().map(|why| format!(" {why:?}")).unwrap_or_default();
+        format!(
+            "{:.3} {peer} {} {} {status} {}B {:.1}ms key={key} id={id} {}{why}\n",
+            seconds(self.at),
+            self.method,
+            self.path.escape_default(),
+            self.bytes,
+            milliseconds(self.began.elapsed()),
+            self.end.word(),
+        )
+    }
+
+    fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+}
+
+/// Since 1970.
+fn seconds(at: SystemTime) -> f64 {
+    let milliseconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    f64::from(u32::try_from(milliseconds / 1000).unwrap_or(u32::MAX)) + f64::from((milliseconds % 1000) as u16) / 1000.0
+}
+
+fn milliseconds(took: Duration) -> f64 {
+    (took.as_secs_f64() * 10_000.0).round() / 10.0
+}

@@ -1,0 +1,195 @@
+//! `seaway serve`: the component as a gateway.
+//!
+//! Accepts connections, lets those in who may call, hands each request to the component's `wasi:http` handler and its answer
+//! back. Of completions it knows nothing: not a byte of their JSON is read here. Invariants: whoever goes away cancels what
+//! it asked for, and an end that is announced loses no answer that has begun.
+
+mod settings;
+mod listen;
+mod connection;
+mod answer;
+mod keys;
+mod admission;
+mod body;
+mod refusal;
+mod log;
+mod figures;
+mod stop;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use seaway_session::policy::Error;
+use seaway_session::{Drained, Environment};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use listen::Address;
+pub use settings::{Log, Settings, Written};
+pub use stop::{Stop, Teller};
+
+use crate::config::Config;
+use crate::reload::Reload;
+use crate::runtime::Runtime;
+use admission::Admission;
+use keys::Keys;
+use listen::Listener;
+
+/// A server that listens.
+pub struct Server {
+    listener: Listener,
+    shared: Arc<Shared>,
+}
+
+/// What a server's end came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Answers that were cut.
+    pub cut: usize,
+    /// True if it ended at the second word, and waited for nobody.
+    pub at_once: bool,
+}
+
+/// What all connections share.
+struct Shared {
+    runtime: Runtime,
+    /// What the file says, as it is in force.
+    live: ArcSwap<Live>,
+    admission: Admission,
+    phase: watch::Sender<Phase>,
+    log: log::Writer,
+    figures: figures::Figures,
+    ids: answer::Ids,
+}
+
+/// What a swap changes.
+#[derive(Debug)]
+struct Live {
+    settings: Settings,
+    keys: Keys,
+}
+
+/// How far a server is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It takes calls.
+    Open,
+    /// It takes none, and what runs may end.
+    Draining,
+    /// Connections close as soon as they carry nothing.
+    Ending,
+}
+
+/// How long connections may take to say goodbye once the last answer has ended.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// Listens where `config` says. `environment` is where its variables are read.
+    ///
+    /// # Errors
+    /// One line: a key that is missing, an address that others can reach without one, or that cannot be had.
+    pub async fn bind(config: &Config, environment: &Environment, runtime: Runtime) -> Result<Self, Error> {
+        let live = Live::of(config, environment)?;
+        let Settings { listen, calls, log, .. } = &live.settings;
+        let listener = Listener::bind(listen)
+            .await
+            .map_err(|error| Error::new(format!("serve.listen: {listen} cannot be had: {error}")))?;
+        let shared = Shared {
+            runtime,
+            admission: Admission::new(*calls),
+            phase: watch::Sender::new(Phase::Open),
+            log: log::Writer::start(*log),
+            figures: figures::Figures::new(),
+            ids: answer::Ids::default(),
+            live: ArcSwap::from_pointee(live),
+        };
+        Ok(Self { listener, shared: Arc::new(shared) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        self.listener.address()
+    }
+
+    /// Has the server go by the file that `reload` watches: who may call and how much changes with it, and a file whose
+    /// `[serve]` cannot be used is refused whole.
+    #[must_use]
+    pub fn follow(&self, reload: Reload, environment: &Environment) -> Reload {
+        let (shared, environment, address) = (Arc::clone(&self.shared), environment.clone(), self.address());
+        reload.followed(Box::new(move |config| {
+            let now = shared.live.load_full();
+            let asked = &mut config.serve;
+            let restart = [
+                ("listen", asked.listen != now.settings.listen),
+                ("calls", asked.calls != now.settings.calls),
+                ("log", asked.log != now.settings.log),
+            ];
+            asked.listen = address.clone();
+            let live = Live::of(config, &environment)?;
+            let told = restart.iter().filter(|(_, changed)| *changed);
+            config.warnings.extend(told.map(|(key, _)| format!("serve.{key} has changed; that takes a restart")));
+            let shared = Arc::clone(&shared);
+            Ok(Box::new(move || shared.live.store(Arc::new(live))))
+        }))
+    }
+
+    /// Serves until `stop` says so; then lets calls end as `[drain]` says, and its session with them.
+    ///
+    /// Dropping the future cuts everything.
+    pub async fn run(self, mut stop: Stop) -> Ended {
+        let Self { listener, shared } = self;
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                (socket, peer) = listener.accept() => {
+                    connections.spawn(connection::serve(socket, peer, Arc::clone(&shared)));
+                }
+                Some(_) = connections.join_next() => {}
+                () = stop.word() => break,
+            }
+        }
+        // Whoever comes from here on finds nobody, and may ask another server.
+        drop(listener);
+        shared.phase.send_replace(Phase::Draining);
+        tracing::info!("draining: {} calls are under way", shared.admission.running());
+        tokio::select! {
+            cut = end(&shared, &mut connections) => Ended { cut, at_once: false },
+            () = stop.word() => Ended { cut: shared.admission.running(), at_once: true },
+        }
+    }
+}
+
+/// Lets everything end, within the grace.
+async fn end(shared: &Shared, connections: &mut JoinSet<()>) -> usize {
+    let session = shared.runtime.session();
+    let deadline = session.policy().drain.grace.0.and_then(|grace| Instant::now().checked_add(grace + GOODBYE));
+    let Drained { cut, .. } = session.drain().await;
+    // The last bytes of an answer may still be on their way to its client.
+    let emptied = shared.admission.emptied();
+    match deadline {
+        None => emptied.await,
+        Some(deadline) => drop(tokio::time::timeout_at(deadline, emptied).await),
+    }
+    let left = shared.admission.running();
+    shared.phase.send_replace(Phase::Ending);
+    let closed = async { while connections.join_next().await.is_some() {} };
+    drop(tokio::time::timeout(GOODBYE, closed).await);
+    cut.max(left)
+}
+
+impl Live {
+    fn of(config: &Config, environment: &Environment) -> Result<Self, Error> {
+        config.serve.closed()?;
+        Ok(Self { settings: config.serve.clone(), keys: config.serve.keys(environment)? })
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Server").field("address", &self.address()).finish_non_exhaustive()
+    }
+}

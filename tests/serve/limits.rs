@@ -1,0 +1,113 @@
+//! How much a client may send, how slowly, and how many at a time.
+
+use seaway_tests::answer::Gate;
+use seaway_tests::eventually;
+use seaway_tests::origin::Origin;
+use seaway_tests::provider::whole;
+use seaway_tests::request::Request;
+
+use super::{HELLO, assert_error, before, hello};
+
+/// An origin whose answers wait at the gate.
+async fn slow(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::plain(move |_: &Request| whole("hello").after(&gate)).await
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_and_costs_nothing() {
+    let origin = hello().await;
+    let gateway = before(&origin, "[serve]\nmax_body = \"1KiB\"\nmax_head = \"8KiB\"").await;
+    let mut wire = gateway.connect().await;
+    wire.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 1025\r\n\r\n").await;
+    let reply = wire.reply().await;
+    assert_error(&reply, 413, "1024 bytes");
+    assert!(reply.header("connection") == Some("close") && wire.is_closed().await, "{reply:?}");
+    let mut wire = gateway.connect().await;
+    wire.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    wire.write(format!("3e8\r\n{}\r\n", "x".repeat(1000)).repeat(2)).await;
+    assert_error(&wire.reply().await, 413, "1024 bytes");
+    let mut wire = gateway.connect().await;
+    wire.write(format!("GET /healthz HTTP/1.1\r\nhost: a\r\nx-large: {}\r\n\r\n", "x".repeat(9000))).await;
+    assert!(wire.until("\r\n").await.is_some_and(|line| line.contains(" 431 ")));
+    assert_eq!(origin.ledger().accepted, 0);
+    assert_eq!(gateway.complete("none", HELLO).await.status, 200);
+}
+
+/// Slowloris: a head that drips, one that never begins, and a body that stands still.
+#[tokio::test]
+async fn a_client_that_drips_is_not_waited_for() {
+    let origin = hello().await;
+    let gateway = before(&origin, "[serve]\nhead_timeout = \"300ms\"\nbody_timeout = \"300ms\"").await;
+    let (mut silent, mut drips, mut stands) =
+        (gateway.connect().await, gateway.connect().await, gateway.connect().await);
+    drips.write(b"GET /healthz HTTP/1.1\r\nhost").await;
+    stands.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{").await;
+    assert!(silent.is_closed().await);
+    drop(drips.until("never").await);
+    assert_error(&stands.reply().await, 408, "nothing of the request's body came for 300ms");
+    assert!(stands.is_closed().await);
+}
+
+/// A body that ends before its length, and one whose chunks are none: nothing is sent.
+#[tokio::test]
+async fn a_request_that_breaks_off_is_never_sent() {
+    let origin = hello().await;
+    let gateway = before(&origin, "").await;
+    let mut wire = gateway.connect().await;
+    wire.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n").await;
+    drop(wire.until("never").await);
+    let mut wire = gateway.connect().await;
+    wire.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{}").await;
+    drop(wire);
+    eventually("both are told", || gateway.logged().lines().count() == 2).await;
+    assert_eq!(origin.ledger().accepted, 0);
+}
+
+/// `serve.calls` at a time, `serve.queue` waiting, first come first served; one more is refused at once.
+#[tokio::test]
+async fn calls_beyond_the_limit_wait_and_beyond_the_queue_are_refused() {
+    let gate = Gate::shut();
+    let origin = slow(&gate).await;
+    let gateway = before(&origin, "[serve]\ncalls = 1\nqueue = 1\nqueue_timeout = \"off\"").await;
+    let (mut first, mut second) = (gateway.connect().await, gateway.connect().await);
+    first.send("POST", "/v1/chat/completions", &[], HELLO).await;
+    origin.requests(1).await;
+    second.send("POST", "/v1/chat/completions", &[], HELLO).await;
+    let mut waits = false;
+    while !waits {
+        waits = gateway.ask("GET", "/metrics", &[], "").await.body.contains("seaway_serve_waiting 1");
+    }
+    let third = gateway.complete("none", HELLO).await;
+    assert_error(&third, 503, "as may be");
+    assert_eq!(third.header("retry-after"), Some("1"));
+    gate.open(2);
+    assert_eq!((first.reply().await.status, second.reply().await.status), (200, 200));
+}
+
+#[tokio::test]
+async fn a_call_waits_no_longer_than_it_may() {
+    let gate = Gate::shut();
+    let origin = slow(&gate).await;
+    let gateway = before(&origin, "[serve]\ncalls = 1\nqueue_timeout = \"50ms\"").await;
+    let mut first = gateway.connect().await;
+    first.send("POST", "/v1/chat/completions", &[], HELLO).await;
+    origin.requests(1).await;
+    assert_error(&gateway.complete("none", HELLO).await, 503, "50ms");
+}
+
+#[tokio::test]
+async fn a_key_has_a_limit_of_its_own() {
+    let gate = Gate::shut();
+    let origin = slow(&gate).await;
+    let gateway = before(&origin, "[serve]\nkeys = [{ value = \"sk-few\", calls = 1 }, { value = \"sk-many\" }]").await;
+    let mut first = gateway.connect().await;
+    first.send("POST", "/v1/chat/completions", &[("api-key", "sk-few")], HELLO).await;
+    origin.requests(1).await;
+    let refused = gateway.complete("sk-few", HELLO).await;
+    assert_error(&refused, 429, "this key");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    gate.open(2);
+    assert_eq!(gateway.complete("sk-many", HELLO).await.status, 200);
+    assert_eq!(first.reply().await.status, 200);
+}
