@@ -347,6 +347,18 @@ mod tests {
     }
 
     #[test]
+    fn a_server_goes_by_production_where_the_file_names_no_preset() {
+        let under = |text: &str| {
+            let config = Config::parse_under(Preset::Production, Path::new("seaway.toml"), text, &environment(&[]));
+            config.unwrap().policy
+        };
+        assert_eq!((under("").preset, under("").pool), (Preset::Production, Policy::preset(Preset::Production).pool));
+        assert_eq!(under("preset = \"development\"").preset, Preset::Development);
+        let without = Config::load_under(Preset::Production, None, &environment(&[])).unwrap();
+        assert_eq!((without.policy.preset, without.preset), (Preset::Production, Preset::Production));
+    }
+
+    #[test]
     fn a_base_url_variable_moves_the_row_its_credential_and_egress() {
         let config = parse("", &[("OPENAI_BASE_URL", "http://127.0.0.1:9/v1/")]).unwrap();
         assert_eq!(config.table.providers["openai"].base_url.as_deref(), Some("http://127.0.0.1:9/v1"));
@@ -391,8 +403,8 @@ mod tests {
         );
         let unknown = parse("[runtime]\nmemry = \"1MiB\"\n", &[]).unwrap_err();
         assert!(unknown.starts_with("seaway.toml:2: ") && unknown.contains("runtime.memory"), "{unknown}");
-        let later = parse("\n[serve]\nlisten = \"127.0.0.1:4000\"\n", &[]).unwrap_err();
-        assert_eq!(later, "seaway.toml:2: `serve`: this section is not supported by this version yet");
+        let serve = parse("\n[serve]\nlisten = \"4000\"\n", &[]).unwrap_err();
+        assert!(serve.starts_with("seaway.toml:3: `serve.listen`"), "{serve}");
         let url = parse("[providers.corp]\ndialect = \"openai\"\nbase_url = \"llm.corp\"\n", &[]).unwrap_err();
         assert!(url.starts_with("seaway.toml:3: `providers.corp.base_url`"), "{url}");
     }

@@ -76,11 +76,12 @@ async fn a_second_signal_ends_it_at_once() {
     gate.open(1);
     wire.until("one ").await.unwrap();
     gateway.signal("TERM");
-    let mut status = 200;
-    while status == 200 {
-        probe.send("GET", "/readyz", &[], "").await;
-        status = probe.reply().await.status;
-    }
+    gateway
+        .until("it drains", async || {
+            probe.send("GET", "/readyz", &[], "").await;
+            probe.reply().await.status == 503
+        })
+        .await;
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await, Some(1));
     gateway.says("cut at the second signal").await;
@@ -99,7 +100,7 @@ async fn a_changed_file_is_in_force_without_a_restart() {
     gateway.folder().write("seaway.toml", format!("{new}\n{}", file(&origin)));
     gateway.signal("HUP");
     gateway.says("serve.calls has changed; that takes a restart").await;
-    while gateway.complete("sk-new", HELLO).await.status == 401 {}
+    gateway.until("the new key is good", async || gateway.complete("sk-new", HELLO).await.status == 200).await;
     kept.send("POST", "/v1/chat/completions", &[("api-key", "sk-old")], HELLO).await;
     assert_eq!(kept.reply().await.status, 401);
     assert_eq!(gateway.complete("sk-new", &HELLO.replace("test/m-1", "fresh")).await.status, 200);
@@ -115,12 +116,39 @@ async fn a_changed_file_is_in_force_without_a_restart() {
     }
 }
 
-/// Without a file of its own a server has the preset `production`, which the log of a start tells nobody: its limits do.
+/// `serve.comments`: a stream that is silent says that it lives, between its events.
 #[tokio::test]
-async fn the_preset_is_production_where_the_file_names_none() {
+async fn a_silent_stream_says_that_it_lives() {
+    let gate = Gate::shut();
+    let origin = streaming(&gate).await;
+    let gateway = before(&origin, "serve.comments = \"30ms\"").await;
+    let mut wire = gateway.connect().await;
+    wire.send("POST", "/v1/chat/completions", &[], STREAM).await;
+    gate.open(1);
+    wire.until("\r\n\r\n").await.unwrap();
+    assert!(wire.piece().await.is_some_and(|piece| piece.contains("one ") && piece.ends_with("\n\n")));
+    assert_eq!(wire.piece().await.as_deref(), Some(":\n\n"));
+    assert_eq!(wire.piece().await.as_deref(), Some(":\n\n"));
+    gate.open(2);
+    assert!(wire.until("[DONE]").await.is_some_and(|rest| rest.contains("two")));
+}
+
+/// systemd hears when the server takes calls, and when it is about to end.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn systemd_is_told() {
+    let folder = seaway_tests::folder::Folder::new();
+    let path = folder.path().join("notify");
+    let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let hears = async || {
+        let mut told = [0; 64];
+        let length = seaway_tests::soon("it is told", socket.recv(&mut told)).await.unwrap();
+        String::from_utf8_lossy(&told[..length]).into_owned()
+    };
     let origin = hello().await;
-    let gateway = Gateway::start(&file(&origin), &VARIABLES).await;
-    gateway.signal("HUP");
-    while !gateway.ask("GET", "/metrics", &[], "").await.body.contains("seaway_session_swaps_total 1") {}
-    assert_eq!(gateway.complete("none", HELLO).await.status, 200);
+    let variables = [VARIABLES[0], ("NOTIFY_SOCKET", path.to_str().unwrap())];
+    let mut gateway = Gateway::start(&file(&origin), &variables).await;
+    assert_eq!(hears().await, "READY=1");
+    gateway.signal("TERM");
+    assert_eq!((hears().await.as_str(), gateway.ended().await), ("STOPPING=1", Some(0)));
 }

@@ -74,10 +74,8 @@ async fn calls_beyond_the_limit_wait_and_beyond_the_queue_are_refused() {
     first.send("POST", "/v1/chat/completions", &[], HELLO).await;
     origin.requests(1).await;
     second.send("POST", "/v1/chat/completions", &[], HELLO).await;
-    let mut waits = false;
-    while !waits {
-        waits = gateway.ask("GET", "/metrics", &[], "").await.body.contains("seaway_serve_waiting 1");
-    }
+    let waits = async || gateway.ask("GET", "/metrics", &[], "").await.body.contains("seaway_serve_waiting 1");
+    gateway.until("one waits", waits).await;
     let third = gateway.complete("none", HELLO).await;
     assert_error(&third, 503, "as may be");
     assert_eq!(third.header("retry-after"), Some("1"));

@@ -94,6 +94,12 @@ impl Gateway {
         eventually(&format!("it says `{words}`"), || self.said().contains(words)).await;
     }
 
+    /// Asks until `fact` holds.
+    pub async fn until(&self, what: &str, mut fact: impl AsyncFnMut() -> bool) {
+        let holds = async { while !fact().await {} };
+        soon(what, holds).await;
+    }
+
     /// Sends it a signal: `TERM`, `HUP`.
     ///
     /// # Panics

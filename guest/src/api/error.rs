@@ -56,7 +56,9 @@ fn words(kind: ErrorKind) -> (u16, &'static str, Option<&'static str>) {
         ErrorKind::ContextWindowExceeded => (400, "invalid_request_error", Some("context_length_exceeded")),
         ErrorKind::ContentPolicy => (400, "invalid_request_error", Some("content_policy_violation")),
         ErrorKind::Unsupported => (400, "invalid_request_error", Some("unsupported_parameter")),
-        ErrorKind::Authentication => (401, "invalid_request_error", Some("invalid_api_key")),
+        // OpenAI's own type here is that of any bad request, and clients tell the two apart by OpenAI's own words beside it,
+        // which no other provider says.
+        ErrorKind::Authentication => (401, "authentication_error", Some("invalid_api_key")),
         ErrorKind::Permission => (403, "permission_error", None),
         ErrorKind::Denied => (403, "permission_error", Some("denied")),
         ErrorKind::NotFound => (404, "invalid_request_error", Some("model_not_found")),

@@ -23,6 +23,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::body::Outgoing;
 use super::keys::Key;
 use super::log::Line;
+use super::quiet::Quiet;
 use super::refusal::Refusal;
 use super::{Live, Phase, Shared};
 use crate::runtime::CallRecord;
@@ -55,10 +56,11 @@ pub(super) async fn answer(
         None => match Box::pin(call(&head, body, &shared, &mut line)).await {
             Ok((answer, seat)) => {
                 let (mut head, body) = answer.into_parts();
+                let quiet = Quiet::over(&head.headers, shared.live.load().settings.comments.0);
                 line.answered(head.status);
                 // The transport's own, whatever a component says.
                 head.headers.remove(CONNECTION);
-                (Response::from_parts(head, Outgoing::guest(body, seat, line)), false)
+                (Response::from_parts(head, Outgoing::guest(body, quiet, seat, line)), false)
             }
             Err(refusal) => {
                 line.refused(&refusal);

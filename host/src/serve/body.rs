@@ -12,11 +12,13 @@ use http_body_util::Full;
 
 use super::answer::Seat;
 use super::log::Line;
+use super::quiet::Quiet;
 use crate::runtime::{Body, CallError};
 
 /// What a client gets.
 pub(super) struct Outgoing {
     source: Source,
+    quiet: Option<Quiet>,
     line: Line,
 }
 
@@ -29,11 +31,11 @@ enum Source {
 
 impl Outgoing {
     pub(super) fn own(body: Full<Bytes>, line: Line) -> Self {
-        Self { source: Source::Own(body), line }
+        Self { source: Source::Own(body), quiet: None, line }
     }
 
-    pub(super) fn guest(body: Body, seat: Seat, line: Line) -> Self {
-        Self { source: Source::Guest { body: Box::new(body), _seat: seat }, line }
+    pub(super) fn guest(body: Body, quiet: Option<Quiet>, seat: Seat, line: Line) -> Self {
+        Self { source: Source::Guest { body: Box::new(body), _seat: seat }, quiet, line }
     }
 }
 
@@ -43,12 +45,18 @@ impl HttpBody for Outgoing {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
         let this = self.get_mut();
-        let frame = match &mut this.source {
-            Source::Own(body) => {
-                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
-            }
-            Source::Guest { body, .. } => ready!(Pin::new(body).poll_frame(cx)),
+        let polled = match &mut this.source {
+            Source::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Source::Guest { body, .. } => Pin::new(body).poll_frame(cx),
         };
+        let frame = match (polled, &mut this.quiet) {
+            (Poll::Ready(frame), _) => frame,
+            (Poll::Pending, None) => return Poll::Pending,
+            (Poll::Pending, Some(quiet)) => Some(Ok(Frame::data(ready!(quiet.poll(cx))))),
+        };
+        if let (Some(Ok(frame)), Some(quiet)) = (&frame, &mut this.quiet) {
+            quiet.told(frame.data_ref().map_or(b"", |data| data));
+        }
         match &frame {
             Some(Ok(frame)) => this.line.wrote(frame.data_ref().map_or(0, Bytes::len)),
             Some(Err(error)) => this.line.failed(error),

@@ -11,10 +11,12 @@ mod answer;
 mod keys;
 mod admission;
 mod body;
+mod quiet;
 mod refusal;
 mod log;
 mod figures;
 mod stop;
+mod notify;
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,11 +39,13 @@ use crate::runtime::Runtime;
 use admission::Admission;
 use keys::Keys;
 use listen::Listener;
+use notify::Notify;
 
 /// A server that listens.
 pub struct Server {
     listener: Listener,
     shared: Arc<Shared>,
+    notify: Notify,
 }
 
 /// What a server's end came to.
@@ -106,7 +110,7 @@ impl Server {
             ids: answer::Ids::default(),
             live: ArcSwap::from_pointee(live),
         };
-        Ok(Self { listener, shared: Arc::new(shared) })
+        Ok(Self { listener, shared: Arc::new(shared), notify: Notify::of(environment) })
     }
 
     /// Where it listens.
@@ -141,7 +145,8 @@ impl Server {
     ///
     /// Dropping the future cuts everything.
     pub async fn run(self, mut stop: Stop) -> Ended {
-        let Self { listener, shared } = self;
+        let Self { listener, shared, notify } = self;
+        notify.ready();
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -154,6 +159,7 @@ impl Server {
         }
         // Whoever comes from here on finds nobody, and may ask another server.
         drop(listener);
+        notify.stopping();
         shared.phase.send_replace(Phase::Draining);
         tracing::info!("draining: {} calls are under way", shared.admission.running());
         tokio::select! {

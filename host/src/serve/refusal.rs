@@ -72,7 +72,7 @@ impl Refusal {
     fn words(&self) -> (StatusCode, &'static str, Option<&'static str>) {
         let invalid = "invalid_request_error";
         match self {
-            Self::Key(_) => (StatusCode::UNAUTHORIZED, invalid, Some("invalid_api_key")),
+            Self::Key(_) => (StatusCode::UNAUTHORIZED, "authentication_error", Some("invalid_api_key")),
             Self::KeyBusy => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("rate_limit_exceeded")),
             Self::Busy(_) | Self::Call(CallError::QueueFull { .. }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("overloaded"))

