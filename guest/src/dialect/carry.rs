@@ -8,35 +8,12 @@ use std::{borrow::Cow, collections::BTreeMap};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{Exchange, Url};
+use super::{Exchange, Url, exchange::FORBIDDEN};
 use crate::{
     bindings::{Error, ErrorKind, Request, Source},
     json::Object,
     provider::Target,
 };
-
-/// Header fields that a caller may not set: they carry credentials, or belong to the connection or to a dialect.
-const FORBIDDEN: &[&str] = &[
-    "authorization",
-    "api-key",
-    "x-api-key",
-    "x-goog-api-key",
-    "cookie",
-    "proxy-authorization",
-    "host",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "expect",
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "accept-encoding",
-];
 
 /// A request on its way to a target.
 #[derive(Clone, Copy)]

@@ -20,6 +20,29 @@ pub struct Exchange {
     pub body: Vec<u8>,
 }
 
+/// Header fields that a caller may not set: they carry credentials, or belong to the connection or to a dialect.
+pub(super) const FORBIDDEN: &[&str] = &[
+    "authorization",
+    "api-key",
+    "x-api-key",
+    "x-goog-api-key",
+    "cookie",
+    "proxy-authorization",
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "accept-encoding",
+];
+
 impl Exchange {
     /// The header field for the target's key, if it has one.
     ///

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::messages;
 use crate::{
     bindings::{Effort, Error, ErrorKind, JsonSchema, Modality, Request, ResponseFormat, Verbosity, WebSearch},
-    dialect::{Exchange, Url},
+    dialect::{Exchange, Url, exchange::FORBIDDEN},
     json::{self, Object},
     provider::{ReasoningStyle, Target},
 };
@@ -53,29 +53,6 @@ const OWNED: &[&str] = &[
     "prompt_cache_retention",
     "store",
     "metadata",
-];
-
-/// Header fields that a caller may not set: they carry credentials, or belong to the connection or to this dialect.
-const FORBIDDEN: &[&str] = &[
-    "authorization",
-    "api-key",
-    "x-api-key",
-    "x-goog-api-key",
-    "cookie",
-    "proxy-authorization",
-    "host",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "expect",
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "accept-encoding",
 ];
 
 pub(super) fn encode(target: &Target<'_>, request: &Request, streamed: bool) -> Result<Exchange, Error> {
