@@ -6,6 +6,7 @@
 
 mod peer;
 
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use seaway_tests::certificates::{Authority, Leaf};
 use seaway_tests::chaos::{Chaos, Peer as Silent};
 use seaway_tests::client::{Client, address, collect, get, piece, post};
 use seaway_tests::{eventually, kernel};
+use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -54,12 +56,14 @@ struct Ground {
     client: Client,
     plain: Peer,
     tls: Peer,
+    /// Speaks HTTP/2.
+    two: Peer,
     /// Shows a certificate that nobody vouches for.
     stranger: Peer,
     /// Accepts, and never answers.
     silent: Silent,
-    /// Where nobody listens.
-    refused: u16,
+    /// Bound, so that nobody else listens there, and never listened on.
+    refused: TcpSocket,
     outcomes: Outcomes,
 }
 
@@ -88,22 +92,25 @@ impl Ground {
     async fn new() -> Self {
         let authority = Authority::new("soak");
         let (plain, tls) = (Peer::start(None).await, Peer::start(Some(authority.leaf(&["localhost"]).server())).await);
+        let mut both = authority.leaf(&["localhost"]).server();
+        both.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let two = Peer::start(Some(both)).await;
         let stranger = Peer::start(Some(Leaf::self_signed(&["localhost"]).server())).await;
         let silent = Silent::start(Chaos::Silence).await;
-        // Bound and let go again: nobody listens there, and no other test runs in this process.
-        let refused = Peer::start(None).await.port;
+        let refused = TcpSocket::new_v4().unwrap();
+        refused.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let mut builder = Client::under(&policy(0)).file("ca.pem", authority.pem());
         for host in 1..=3 {
             builder = builder.destination(&plain.at(&address(host), ""));
         }
-        for peer in [&tls, &stranger] {
+        for peer in [&tls, &two, &stranger] {
             builder = builder.destination(&peer.at("localhost", ""));
         }
         let client = builder
             .destination(&format!("https://127.0.0.1:{}", silent.port()))
-            .destination(&format!("http://127.0.0.1:{refused}"))
+            .destination(&format!("http://{}", refused.local_addr().unwrap()))
             .build();
-        Self { client, plain, tls, stranger, silent, refused, outcomes: Outcomes::default() }
+        Self { client, plain, tls, two, stranger, silent, refused, outcomes: Outcomes::default() }
     }
 
     /// One request of a kind that the dice say, and what must come of it.
@@ -113,8 +120,9 @@ impl Ground {
             first_byte: Some(Duration::from_millis(20)),
             between_bytes: None,
         };
-        let good = match dice.below(3) {
-            0 => self.tls.at("localhost", dice.one(&["/ok", "/chunks", "/close"])),
+        let good = match dice.below(4) {
+            0 => self.two.at("localhost", dice.one(&["/ok", "/ok", "/chunks", "/close"])),
+            1 => self.tls.at("localhost", dice.one(&["/ok", "/chunks", "/close"])),
             _ => self.plain.at(&address(dice.one(&[1, 2, 3])), dice.one(&["/ok", "/ok", "/chunks", "/close"])),
         };
         match dice.below(100) {
@@ -134,12 +142,14 @@ impl Ground {
                 count(&self.outcomes.given_up);
             }
             85..=87 => {
-                self.fails(&format!("http://127.0.0.1:{}/", self.refused), Timeouts::default(), Stage::Tcp).await
+                let refused = format!("http://{}/", self.refused.local_addr().unwrap());
+                self.fails(&refused, Timeouts::default(), Stage::Tcp).await
             }
             88..=90 => self.fails(&self.stranger.at("localhost", "/ok"), Timeouts::default(), Stage::Tls).await,
             91..=92 => self.fails(&self.plain.at("127.0.0.1", "/reset"), Timeouts::default(), Stage::Wire).await,
             93..=94 => self.fails(&self.tls.at("localhost", "/reset"), Timeouts::default(), Stage::Wire).await,
-            95..=97 => self.fails(&self.plain.at("127.0.0.1", "/cut"), Timeouts::default(), Stage::Body).await,
+            95..=96 => self.fails(&self.two.at("localhost", "/cut"), Timeouts::default(), Stage::Body).await,
+            97 => self.fails(&self.plain.at("127.0.0.1", "/cut"), Timeouts::default(), Stage::Body).await,
             98 => self.fails(&self.plain.at("127.0.0.1", "/silent"), hasty, Stage::Wire).await,
             _ => self.fails(&format!("https://127.0.0.1:{}/", self.silent.port()), hasty, Stage::Tls).await,
         }
@@ -170,11 +180,13 @@ impl Ground {
 
     /// Everything is over: session, kernel and peers agree, and nothing is open once nothing may stay so.
     async fn settles(&self) -> Rest {
-        let ports = [self.plain.port, self.tls.port, self.stranger.port, self.silent.port(), self.refused];
+        let refused = self.refused.local_addr().unwrap().port();
+        let ports =
+            [self.plain.port, self.tls.port, self.two.port, self.stranger.port, self.silent.port(), refused];
         let in_kernel = || ports.iter().map(|port| kernel::sockets_to(*port)).sum::<usize>();
         let agreed = || {
             let figures = self.client.figures();
-            let open = self.plain.open() + self.tls.open() + self.stranger.open();
+            let open = [&self.plain, &self.tls, &self.two, &self.stranger].map(Peer::open).iter().sum::<usize>();
             figures.waiting == 0 && figures.open == figures.idle && figures.open == in_kernel() && open == figures.open
         };
         eventually("session, kernel and peers agree", agreed).await;

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{Request, Response};
 use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -13,7 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// What it answers is in the path: `/ok`, `/chunks`, `/close`, `/cut`, `/reset`, `/silent`.
+/// What it answers is in the path: `/ok`, `/chunks`, `/close`, `/cut`, `/reset`, `/silent`. Over HTTP/2, where ALPN agrees on
+/// it, `/close` ends the connection with GOAWAY and `/cut` resets the stream; there is neither `/reset` nor `/silent`.
 pub(super) struct Peer {
     pub(super) port: u16,
     scheme: &'static str,
@@ -67,6 +72,9 @@ async fn serve(socket: TcpStream, acceptor: Option<TlsAcceptor>) -> io::Result<(
         }
         Some(acceptor) => {
             let mut stream = acceptor.accept(socket).await?;
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                return streams(stream).await.map_err(io::Error::other);
+            }
             if converse(&mut stream).await? {
                 SockRef::from(stream.get_ref().0).set_linger(Some(Duration::ZERO))?;
             }
@@ -127,4 +135,30 @@ async fn converse(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<
         }
         io.flush().await?;
     }
+}
+
+/// Answers streams of HTTP/2 until one side is done.
+async fn streams(io: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), h2::Error> {
+    let mut connection = h2::server::handshake(io).await?;
+    let mut answers = JoinSet::new();
+    while let Some(accepted) = connection.accept().await {
+        while answers.try_join_next().is_some() {}
+        let (request, respond) = accepted?;
+        if request.uri().path() == "/close" {
+            connection.graceful_shutdown();
+        }
+        answers.spawn(answer(request, respond));
+    }
+    Ok(())
+}
+
+async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let mut body = respond.send_response(Response::new(()), false)?;
+    body.send_data(Bytes::from_static(b"he"), false)?;
+    tokio::task::yield_now().await;
+    match request.uri().path() {
+        "/cut" => body.send_reset(Reason::INTERNAL_ERROR),
+        _ => body.send_data(Bytes::from_static(b"llo"), true)?,
+    }
+    Ok(())
 }

@@ -8,7 +8,9 @@ use futures::FutureExt as _;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use seaway::runtime::{CallRecord, Limits, Runtime, Source, types};
 use seaway_guest::api::{self, Chunks};
 use seaway_guest::dialect::{Head, Reader, by_name, fold};
@@ -78,6 +80,7 @@ pub(crate) fn tables() -> Vec<Table> {
 fn whole(upstream: &Upstream, kind: &'static str, body: &Bytes) -> Vec<Row> {
     vec![
         bare(upstream, kind, body),
+        pooled(upstream, kind, body),
         session(upstream, kind, body),
         native(upstream, kind, body, false),
         component("component, reused, HTTP export", upstream, kind, body, 1000),
@@ -126,6 +129,23 @@ fn bare(upstream: &Upstream, kind: &'static str, body: &Bytes) -> Row {
         .boxed()
     };
     Row { name: "hyper, bare connection", call: Arc::new(call) }
+}
+
+/// hyper's own pooled client.
+fn pooled(upstream: &Upstream, kind: &'static str, body: &Bytes) -> Row {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let (body, uri) = (body.clone(), url(upstream, kind).parse::<http::Uri>().expect("a URI"));
+    let call = move || {
+        let (client, body, uri) = (client.clone(), body.clone(), uri.clone());
+        async move {
+            let answer = client.request(request(uri, Full::new(body))).await.expect("an answer");
+            answer.into_body().collect().await.expect("a body");
+        }
+        .boxed()
+    };
+    Row { name: "hyper-util, pooled client", call: Arc::new(call) }
 }
 
 /// A session that may reach the upstream.

@@ -287,7 +287,7 @@ impl Session {
                 }
                 let mut lease =
                     Stage::Pool.run(&exchange, connect, pin!(pool.lease(&snapshot, &route, &exchange))).await?;
-                let kept = attempts.keep(&request, &lease);
+                let kept = attempts.keep(&request, &mut lease);
                 let sent = wire::exchange(&mut lease, request, first_byte, kept.is_some());
                 let sent = Stage::Wire.run(&exchange, None, pin!(sent)).await;
                 let next = attempts.weigh(sent, kept, lease);

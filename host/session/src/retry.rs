@@ -7,6 +7,7 @@
 //! at hand.
 
 mod after;
+mod kept;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,6 +32,8 @@ use crate::policy::{self, Policy};
 use crate::pool::Lease;
 use crate::stage::Stage;
 use crate::wire::{Ending, Outgoing, Sent, WireBody};
+use kept::Kept;
+pub(crate) use kept::Memory;
 
 /// `[retry]`: when a request is sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -209,32 +212,25 @@ impl<'a> Attempts<'a> {
         Self { policy, budget, exchange, refused: 0, unseen: 0, backoff: None, rests: None }
     }
 
-    /// A copy of a request that is about to be sent, where it could be sent again: it costs a few allocations.
-    pub(crate) fn keep(&self, request: &Outgoing, lease: &Lease) -> Option<Outgoing> {
+    /// What is to be held of a request that is about to be sent, where it could be sent again.
+    pub(crate) fn keep(&self, request: &Outgoing, lease: &mut Lease) -> Option<Kept> {
         self.exchange.sends(request.body().length());
         let Settings { stale, status: _, max, budget: _, max_body } = &self.policy.retry;
         let stale = (lease.reused && *stale != Stale::Off) || lease.is_shared();
         let wanted = stale || (self.budget.is_some() && self.refused < *max);
         let WireBody::Full(body) = request.body() else { return None };
         let fits = body.as_ref().map_or(0, |body| body.len() as u64) <= max_body.0;
-        (wanted && fits).then(|| {
-            let mut copy = http::Request::new(WireBody::Full(body.clone()));
-            copy.method_mut().clone_from(request.method());
-            copy.uri_mut().clone_from(request.uri());
-            copy.headers_mut().clone_from(request.headers());
-            *copy.version_mut() = request.version();
-            copy
-        })
+        if wanted && fits { Kept::of(request, lease.take_memory()) } else { None }
     }
 
-    /// Decides what follows an attempt; `kept` is the copy that was made before it.
+    /// Decides what follows an attempt; `kept` is what was held of the request.
     ///
     /// # Errors
     /// What the attempt failed with, where it is the last.
     pub(crate) fn weigh(
         &mut self,
         sent: Result<Sent, Error>,
-        kept: Option<Outgoing>,
+        kept: Option<Kept>,
         mut lease: Lease,
     ) -> Result<Next, Error> {
         lease.judge(&sent, self.exchange);
@@ -247,9 +243,12 @@ impl<'a> Attempts<'a> {
                 tracing::debug!(origin, status, attempt, ?wait, "the request is sent again: the status says so");
                 body::forgo(answer, lease, self.policy);
                 self.rests = Some(Box::pin(tokio::time::sleep(wait)));
-                Ok(Next::Again(kept))
+                kept.again().map(Next::Again)
             }
-            (Sent::Answered(answer), _) => Ok(Next::Answer(answer, lease)),
+            (Sent::Answered(answer), kept) => {
+                kept.into_iter().for_each(|kept| lease.give_memory(kept.forget()));
+                Ok(Next::Answer(answer, lease))
+            }
             (Sent::NotSent(_), _) if !lease.reused && self.unseen >= UNSEEN => {
                 let message = "the peer closes each connection before it takes a request";
                 Err(lease.explain(Error::new(Stage::Wire, Kind::Terminated, message)))
@@ -258,23 +257,23 @@ impl<'a> Attempts<'a> {
                 self.unseen += u32::from(!lease.reused);
                 Ok(Next::Again(request))
             }
-            (Sent::Stale(Ending::Unwritten, _), Some(request)) => {
+            (Sent::Stale(Ending::Unwritten, _), Some(kept)) => {
                 self.exchange.repeats(Retry::Unsent, false);
-                Ok(Next::Again(request))
+                kept.again().map(Next::Again)
             }
             (Sent::Stale(ending, _), Some(kept)) if self.may_repeat(ending, &kept) => {
                 let attested = ending == Ending::Attested;
                 let attempt = self.repeat(Retry::Stale, attested);
                 let origin = lease.route().map(|route| tracing::field::display(route.origin()));
                 tracing::debug!(origin, attested, attempt, "the request is sent again: its connection had ended");
-                Ok(Next::Again(kept))
+                kept.again().map(Next::Again)
             }
             (Sent::Unseen(_), Some(kept)) if self.unseen < UNSEEN => {
                 self.unseen += 1;
                 let attempt = self.repeat(Retry::Unseen, false);
                 let origin = lease.route().map(|route| tracing::field::display(route.origin()));
                 tracing::debug!(origin, attempt, "the request is sent again: the server had not looked at it");
-                Ok(Next::Again(kept))
+                kept.again().map(Next::Again)
             }
             (Sent::Stale(_, error) | Sent::Unseen(error), _) => Err(lease.explain(error)),
         }
@@ -291,7 +290,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn may_repeat(&self, ending: Ending, request: &Outgoing) -> bool {
+    fn may_repeat(&self, ending: Ending, request: &Kept) -> bool {
         let idempotent = request.method().is_idempotent();
         match (self.policy.retry.stale, ending) {
             (Stale::Off, _) => false,

@@ -16,6 +16,7 @@ use super::{Shared, Slot, ended};
 use crate::drain::Phase;
 use crate::error::{Error, Kind};
 use crate::monitor::{Closed, Exchange, Timings};
+use crate::retry::Memory;
 use crate::route::Route;
 use crate::stage::Stage;
 use crate::{Snapshot, wire};
@@ -35,6 +36,8 @@ pub(crate) struct Connection {
     pub(super) opening: Option<Box<Timings>>,
     /// Why it closes, if nobody says otherwise.
     pub(super) closes_for: Closed,
+    /// What a request is held in while it is sent.
+    pub(super) memory: Memory,
     /// Its end tells the connection's task that nobody wants it any more.
     wanted: Arc<oneshot::Sender<Infallible>>,
 }
@@ -48,7 +51,8 @@ impl Connection {
 
 impl Carry for Box<Connection> {
     fn share(&mut self) -> Option<Self> {
-        let Connection { route, slot, peer, generation, sender, life, opening, closes_for, wanted } = &mut **self;
+        let Connection { route, slot, peer, generation, sender, life, opening, closes_for, memory: _, wanted } =
+            &mut **self;
         let sender = sender.share().filter(|_| life.may_begin(Instant::now()))?;
         life.begin_exchange();
         // As it was: whether it has rested is for this exchange to find out.
@@ -63,6 +67,7 @@ impl Carry for Box<Connection> {
             life: before,
             opening: opening.take(),
             closes_for: *closes_for,
+            memory: Memory::default(),
             wanted: Arc::clone(wanted),
         }))
     }
@@ -154,6 +159,7 @@ pub(super) async fn open_and_drive(mut opening: Opening, waiter: Arc<Waiter>, sl
                 life,
                 opening: opening_took,
                 closes_for: Closed::Dropped,
+                memory: Memory::default(),
                 wanted,
             };
             opening.succeeded(Box::new(connection));

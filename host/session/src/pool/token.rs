@@ -17,6 +17,7 @@ use super::state::SlotId;
 use super::{Connection, Shared};
 use crate::error::{Error, Kind};
 use crate::monitor::{Closed, Exchange, Retry};
+use crate::retry::Memory;
 use crate::route::Route;
 use crate::stage::Stage;
 use crate::wire;
@@ -110,6 +111,18 @@ impl Lease {
     pub(crate) fn sender(&mut self) -> Result<&mut wire::Sender, Error> {
         let gone = || Error::new(Stage::Pool, Kind::Terminated, "the connection has been given back");
         self.connection.as_mut().map(|connection| &mut connection.sender).ok_or_else(gone)
+    }
+
+    /// Memory to hold a request in while it is sent.
+    pub(crate) fn take_memory(&mut self) -> Memory {
+        self.connection.as_mut().map(|connection| std::mem::take(&mut connection.memory)).unwrap_or_default()
+    }
+
+    /// Gives it back.
+    pub(crate) fn give_memory(&mut self, memory: Memory) {
+        if let Some(connection) = &mut self.connection {
+            connection.memory = memory;
+        }
     }
 
     /// True if several exchanges share the connection.
