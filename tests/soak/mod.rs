@@ -148,7 +148,8 @@ impl Ground {
             88..=90 => self.fails(&self.stranger.at("localhost", "/ok"), Timeouts::default(), Stage::Tls).await,
             91..=92 => self.fails(&self.plain.at("127.0.0.1", "/reset"), Timeouts::default(), Stage::Wire).await,
             93..=94 => self.fails(&self.tls.at("localhost", "/reset"), Timeouts::default(), Stage::Wire).await,
-            95..=96 => self.fails(&self.two.at("localhost", "/cut"), Timeouts::default(), Stage::Body).await,
+            // A stream that is reset takes with it what was not yet read: its answer's head, too.
+            95..=96 => self.fails(&self.two.at("localhost", "/cut"), Timeouts::default(), Stage::Wire).await,
             97 => self.fails(&self.plain.at("127.0.0.1", "/cut"), Timeouts::default(), Stage::Body).await,
             98 => self.fails(&self.plain.at("127.0.0.1", "/silent"), hasty, Stage::Wire).await,
             _ => self.fails(&format!("https://127.0.0.1:{}/", self.silent.port()), hasty, Stage::Tls).await,
@@ -165,7 +166,8 @@ impl Ground {
         count(&self.outcomes.served);
     }
 
-    /// A request that cannot end well, and ends at this stage, or at a deadline of its own before.
+    /// A request that cannot end well, and ends at this stage, at a deadline of its own before, or
+    /// once it is sent at a later one.
     async fn fails(&self, url: &str, timeouts: Timeouts, stage: Stage) {
         let call = Call { timeouts, domain: Domain::default(), ..Call::default() };
         let outcome = match self.client.call(post(url, "a question"), call).await {
@@ -174,15 +176,15 @@ impl Ground {
         };
         let error = outcome.unwrap_err();
         let hurried = timeouts.connect.is_some() && error.kind() == Kind::ConnectTimeout;
-        assert!(error.stage() == stage || hurried, "{url}: {error}");
+        let later = error.stage() > stage && error.request_sent();
+        assert!(error.stage() == stage || later || hurried, "{url}: {error}");
         count(&self.outcomes.failed);
     }
 
     /// Everything is over: session, kernel and peers agree, and nothing is open once nothing may stay so.
     async fn settles(&self) -> Rest {
         let refused = self.refused.local_addr().unwrap().port();
-        let ports =
-            [self.plain.port, self.tls.port, self.two.port, self.stranger.port, self.silent.port(), refused];
+        let ports = [self.plain.port, self.tls.port, self.two.port, self.stranger.port, self.silent.port(), refused];
         let in_kernel = || ports.iter().map(|port| kernel::sockets_to(*port)).sum::<usize>();
         let agreed = || {
             let figures = self.client.figures();

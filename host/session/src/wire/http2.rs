@@ -3,6 +3,7 @@
 //! A connection is one task of the pool's: everything that it needs run beside itself runs within it, and ends with it. The
 //! peer's bound on streams is told to the pool, which asks for no more: what waits does so in the pool's queue. A stream that the peer says it has not looked at is sent again, elsewhere.
 
+mod heard;
 mod resets;
 
 use std::future::Future;
@@ -31,6 +32,7 @@ use crate::policy::units::{Period, Size, Timeout};
 use crate::route::Scheme;
 use crate::stage::Stage;
 use crate::tcp::{self, Before, Idle};
+use heard::Heard;
 use resets::Live;
 pub(crate) use resets::Resets;
 
@@ -145,7 +147,7 @@ pub(super) async fn handshake(
         .max_concurrent_reset_streams(RESETS_REMEMBERED)
         .reset_stream_duration(RESET_REMEMBERED);
     let socket = io.handle();
-    let handshake = builder.handshake(TokioIo::new(io)).await;
+    let handshake = builder.handshake(TokioIo::new(Heard(io))).await;
     let (requests, connection) = handshake.map_err(|error| super::failed(error, "while the connection was set up"))?;
     let (max_headers, resets) = (*max_headers, Arc::new(Resets::new()));
     let requests =
@@ -306,7 +308,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
 /// Moves a connection's bytes, and those of all its streams, until it closes.
 pub(crate) struct Driver {
     /// Takes requests; absent once it takes no more.
-    connection: Option<Connection<TokioIo<Io>, WireBody, Tasks>>,
+    connection: Option<Connection<TokioIo<Heard<Io>>, WireBody, Tasks>>,
     started: mpsc::UnboundedReceiver<Task>,
     tasks: FuturesUnordered<Task>,
     most: usize,
