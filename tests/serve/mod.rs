@@ -4,6 +4,8 @@ mod keys;
 mod limits;
 mod life;
 mod figures;
+mod load;
+mod rolling;
 
 use seaway_tests::answer::{Answer, Gate};
 use seaway_tests::gateway::{Gateway, Reply};
