@@ -1,6 +1,6 @@
 //! Load: many callers at once, a policy that is swapped under them, clients that leave; and many streams open at once.
 //!
-//! `SEAWAY_LOAD=60 SEAWAY_BINARY=target/release/seaway cargo test -p seaway-tests serve::load -- --nocapture --test-threads=1` is the
+//! `SEAWAY_LOAD=60 SEAWAY_BINARY=../target/release/seaway cargo test -p seaway-tests serve::load -- --nocapture --test-threads=1` is the
 //! full one: 500 callers for 60 s, and 2,000 streams. Without the variable it is a short one.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,21 +28,31 @@ const SLACK: usize = 48 << 20;
 
 /// Seconds of load; absent for a short one.
 fn full() -> Option<u64> {
-    let seconds = std::env::var("SEAWAY_LOAD").ok()?;
-    Some(seconds.parse().expect("SEAWAY_LOAD is a number of seconds"))
+    let seconds = std::env::var_os("SEAWAY_LOAD")?;
+    seconds.to_str().and_then(|seconds| seconds.parse().ok()).or_else(|| panic!("SEAWAY_LOAD is a number of seconds"))
 }
 
-/// A provider that keeps no books; every answer takes its time. Its port.
-async fn provider() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            // Whatever breaks a connection, the server is the one to tell of it.
-            tokio::spawn(converse(socket));
-        }
-    });
-    port
+/// A provider that keeps no books; every answer takes its time.
+struct Provider {
+    port: u16,
+    _tasks: JoinSet<()>,
+}
+
+impl Provider {
+    async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                while connections.try_join_next().is_some() {}
+                // Whatever breaks a connection, the server is the one to tell of it.
+                connections.spawn(converse(socket));
+            }
+        });
+        Self { port, _tasks: tasks }
+    }
 }
 
 async fn converse(mut socket: TcpStream) -> std::io::Result<()> {
@@ -96,10 +106,10 @@ async fn converse(mut socket: TcpStream) -> std::io::Result<()> {
 /// The file of a turn: limits, deadlines and names change, and with them connections.
 fn file(port: u16, turn: u64) -> String {
     let of_turn = [
-        "pool = { limit = 2000, keepalive = \"1s\" }",
-        "pool = { limit = 1500, keepalive = \"1s\" }\ntotal = \"50s\"",
-        "pool = { limit = 2000, keepalive = \"1s\" }\ntcp.nodelay = false",
-        "pool = { limit = 1500, keepalive = \"1s\", max_requests = 50 }\nbody.timeout = \"40s\"",
+        "pool = { limit = 2500, limit_per_host = 2500, keepalive = \"1s\" }",
+        "pool = { limit = 1500, limit_per_host = 1500, keepalive = \"1s\" }\ntotal = \"50s\"",
+        "pool = { limit = 2000, limit_per_host = 2000, keepalive = \"1s\" }\ntcp.nodelay = false",
+        "pool = { limit = 1500, limit_per_host = 1500, keepalive = \"1s\", max_requests = 50 }\nbody.timeout = \"40s\"",
     ];
     let of_turn = of_turn[usize::try_from(turn).unwrap() % of_turn.len()];
     format!(
@@ -150,7 +160,8 @@ async fn call(address: SocketAddr, wire: &mut Option<Wire>, number: u64, outcome
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_under_load_with_swaps_and_clients_that_leave() {
     let (seconds, callers) = full().map_or((3, 40), |seconds| (seconds, 500));
-    let port = provider().await;
+    let provider = Provider::start().await;
+    let port = provider.port;
     let gateway = Gateway::start(&file(port, 0), &VARIABLES).await;
     let (address, outcomes) = (gateway.address(), Arc::new(Outcomes::default()));
     let ends = Instant::now() + Duration::from_secs(seconds);

@@ -1,5 +1,6 @@
 //! A rolling restart: three replicas behind HAProxy, each ended and started again in turn, under load.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -30,6 +31,50 @@ fn configuration(ports: &[u16]) -> String {
     )
 }
 
+/// Clients that ask one call after the other until it is over.
+struct Clients {
+    over: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    tasks: JoinSet<()>,
+}
+
+impl Clients {
+    fn start(address: SocketAddr) -> Self {
+        let (over, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut tasks = JoinSet::new();
+        for caller in 0..CALLERS {
+            let (over, answered, streams) = (Arc::clone(&over), Arc::clone(&answered), caller % 2 == 0);
+            tasks.spawn(async move {
+                let mut wire = Wire::to(address).await;
+                while !over.load(Ordering::Relaxed) {
+                    wire.send("POST", "/v1/chat/completions", &[], if streams { STREAM } else { HELLO }).await;
+                    let reply = wire.reply().await;
+                    let whole = reply.body.contains(if streams { "data: [DONE]\n\n" } else { "hello" });
+                    assert!(reply.status == 200 && whole, "{reply:?}");
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        Self { over, answered, tasks }
+    }
+
+    /// Waits until so many more are answered.
+    async fn go_on(&self, count: u64) {
+        let before = self.answered.load(Ordering::Relaxed);
+        let more = || self.answered.load(Ordering::Relaxed) >= before + count;
+        seaway_tests::eventually("further requests are answered", more).await;
+    }
+
+    /// Ends them, none of which has met an error; how many were answered.
+    async fn end(mut self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
 /// No request fails while each replica in turn drains, ends and comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_loses_no_request() {
@@ -49,56 +94,21 @@ async fn a_rolling_restart_loses_no_request() {
         replicas.push(start(*port).await);
     }
     let configuration = configuration(&ports);
-    let files = [("haproxy.conf", configuration.as_str())];
-    let Some(haproxy) =
-        Daemon::start("haproxy", "apt-get install haproxy", &["-db", "-f", "$DIR/haproxy.conf"], &files).await
-    else {
-        return;
-    };
-    let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let address = ([127, 0, 0, 1], haproxy.port()).into();
-    let mut clients = JoinSet::new();
-    for caller in 0..CALLERS {
-        let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
-        clients.spawn(async move {
-            let mut wire = Wire::to(address).await;
-            while !over.load(Ordering::Relaxed) {
-                let streams = caller % 2 == 0;
-                wire.send("POST", "/v1/chat/completions", &[], if streams { STREAM } else { HELLO }).await;
-                let reply = wire.reply().await;
-                let whole =
-                    if streams { reply.body.ends_with("data: [DONE]\n\n") } else { reply.body.contains("hello") };
-                assert!(reply.status == 200 && whole, "{reply:?}");
-                answered.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+    let (arguments, files) = (["-db", "-f", "$DIR/haproxy.conf"], [("haproxy.conf", configuration.as_str())]);
+    let haproxy = Daemon::start("haproxy", "apt-get install haproxy", &arguments, &files).await;
+    let Some(haproxy) = haproxy else { return };
+    let clients = Clients::start((Ipv4Addr::LOCALHOST, haproxy.port()).into());
+    for (replica, port) in replicas.iter_mut().zip(&ports) {
+        clients.go_on(50).await;
+        replica.signal("TERM");
+        assert_eq!(replica.ended().await, Some(0));
+        clients.go_on(50).await;
+        *replica = start(*port).await;
+        let serves = async || {
+            let metrics = replica.ask("GET", "/metrics", &[], "").await.body;
+            metrics.contains("seaway_serve_requests_total{path=\"/v1/chat/completions\",status=\"200\"}")
+        };
+        replica.until("the replica serves again", serves).await;
     }
-    let more = async |count: u64| {
-        let before = answered.load(Ordering::Relaxed);
-        seaway_tests::eventually("further requests are answered", || {
-            answered.load(Ordering::Relaxed) >= before + count
-        })
-        .await;
-    };
-    for (index, port) in ports.iter().enumerate() {
-        more(50).await;
-        replicas[index].signal("TERM");
-        assert_eq!(replicas[index].ended().await, Some(0));
-        more(50).await;
-        let calls = origin.ledger().requests.len();
-        replicas[index] = start(*port).await;
-        origin.until("requests go on", |ledger| ledger.requests.len() > calls + 50).await;
-        // It takes its share again.
-        replicas[index]
-            .until("the replica serves again", async || {
-                let metrics = replicas[index].ask("GET", "/metrics", &[], "").await.body;
-                metrics.contains("seaway_serve_requests_total{path=\"/v1/chat/completions\",status=\"200\"}")
-            })
-            .await;
-    }
-    over.store(true, Ordering::Relaxed);
-    while let Some(ended) = clients.join_next().await {
-        ended.unwrap();
-    }
-    println!("{} requests, none lost", answered.load(Ordering::Relaxed));
+    println!("{} requests, none lost", clients.end().await);
 }

@@ -13,7 +13,7 @@ pub(super) struct Heard<T>(pub(super) T);
 
 fn forgive<V>(result: io::Result<V>, all: V) -> io::Result<V> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(all),
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(all),
         result => result,
     }
 }
