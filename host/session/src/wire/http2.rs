@@ -89,7 +89,8 @@ impl Settings {
 /// Sends requests on one connection; one for each exchange.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    requests: SendRequest<WireBody>,
+    /// Absent once its request has been handed over.
+    requests: Option<SendRequest<WireBody>>,
     scheme: UriScheme,
     authority: Authority,
     max_headers: usize,
@@ -150,8 +151,16 @@ pub(super) async fn handshake(
     let handshake = builder.handshake(TokioIo::new(Heard(io))).await;
     let (requests, connection) = handshake.map_err(|error| super::failed(error, "while the connection was set up"))?;
     let (max_headers, resets) = (*max_headers, Arc::new(Resets::new()));
-    let requests =
-        Requests { requests, scheme, authority, max_headers, resets, socket, live: None, parked: Parked::default() };
+    let requests = Requests {
+        requests: Some(requests),
+        scheme,
+        authority,
+        max_headers,
+        resets,
+        socket,
+        live: None,
+        parked: Parked::default(),
+    };
     let driver = Driver {
         connection: Some(connection),
         started,
@@ -190,17 +199,18 @@ impl Requests {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.requests.is_closed()
+        self.requests.as_ref().is_none_or(SendRequest::is_closed)
     }
 
-    /// Hands a request over. A future that is dropped before it ends leaves its stream to be reset by [`Requests::parked`].
+    /// Hands a request over; absent if one has been. A future that is dropped before it ends leaves its stream to be reset by [`Requests::parked`].
     pub(super) fn send(
         &mut self,
         mut request: Outgoing,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<> {
+    ) -> Option<impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<>> {
+        let mut requests = self.requests.take()?;
         self.address(&mut request);
-        let answer: Answer = Box::pin(self.requests.try_send_request(request));
-        Pending { answer: Some(answer), parked: self.parked.clone() }
+        let answer: Answer = Box::pin(requests.try_send_request(request));
+        Some(Pending { answer: Some(answer), parked: self.parked.clone() })
     }
 
     /// Puts the origin where HTTP/2 has it (RFC 9113, section 8.3.1), and takes out what it has no word for (8.2.2).

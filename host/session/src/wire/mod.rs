@@ -18,6 +18,7 @@ use std::future::Future;
 use std::io;
 
 use std::pin::{Pin, pin};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use std::time::Duration;
@@ -176,7 +177,8 @@ pub(crate) struct Sender {
 
 #[derive(Debug)]
 enum Requests {
-    Http1(http1::SendRequest<WireBody>, Arc<Watch>),
+    /// Without requests once it is certain that it takes none.
+    Http1(Option<http1::SendRequest<WireBody>>, Arc<Watch>),
     Http2(http2::Requests),
 }
 
@@ -227,7 +229,10 @@ pub(crate) async fn handshake(settings: &Settings, route: &Route, io: Io) -> Res
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     };
-    Ok((Sender { requests: Requests::Http1(requests, watch), host, forward, fate }, Driver::Http1(Box::pin(driver))))
+    Ok((
+        Sender { requests: Requests::Http1(Some(requests), watch), host, forward, fate },
+        Driver::Http1(Box::pin(driver)),
+    ))
 }
 
 /// What the connection was agreed to speak: by ALPN over TLS, by the policy's word without it.
@@ -258,7 +263,8 @@ impl Sender {
     /// `rested` may have closed though its task has not heard of it yet: its socket is asked first.
     pub(crate) async fn ready(&mut self, rested: bool) -> Result<bool, Error> {
         let (requests, watch) = match &mut self.requests {
-            Requests::Http1(requests, watch) => (requests, watch),
+            Requests::Http1(Some(requests), watch) => (requests, watch),
+            Requests::Http1(None, _) => return Ok(false),
             Requests::Http2(requests) => return Ok((!rested || requests.is_there().await) && !requests.is_closed()),
         };
         if rested && !watch.is_there().await {
@@ -306,14 +312,19 @@ impl Sender {
     }
 
     /// Hands a request over, watched or not. The future need not hold it.
+    ///
+    /// Whoever hands one over while the connection closes may find that it lies where nobody looks any more. hyper gives
+    /// it back once nothing is left that could hand over more; so this gives up being able to.
+    #[expect(clippy::type_complexity, reason = "what hyper returns, on a connection that takes requests")]
     fn send(
         &mut self,
         mut request: Outgoing,
         watched: bool,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<> {
+    ) -> Result<impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<>, Error> {
+        let spent = || Error::new(Stage::Wire, Kind::Terminated, "the connection takes no more requests");
         let (requests, watch) = match &mut self.requests {
             Requests::Http1(requests, watch) => (requests, watch),
-            Requests::Http2(requests) => return Either::Right(requests.send(request)),
+            Requests::Http2(requests) => return requests.send(request).map(Either::Right).ok_or_else(spent),
         };
         request.headers_mut().insert(HOST, self.host.clone());
         // Else hyper writes no body of unknown length where the method seldom has one, and says nothing.
@@ -327,7 +338,14 @@ impl Sender {
         if watched {
             watch.begin();
         }
-        Either::Left(requests.try_send_request(request))
+        let open = requests.as_mut().ok_or_else(spent)?;
+        let answer = open.try_send_request(request);
+        // What closes says so before it looks a last time for what was handed over.
+        fence(Ordering::SeqCst);
+        if open.is_closed() {
+            *requests = None;
+        }
+        Ok(Either::Left(answer))
     }
 
     /// What became of a watched request whose connection has ended.
@@ -356,7 +374,7 @@ pub(crate) fn exchange<'l>(
     let reused = lease.reused;
     let watched = reused && repeatable;
     let upload = request.body().upload();
-    let handed = lease.sender().map(|sender| (sender.send(request, watched), sender));
+    let handed = lease.sender().and_then(|sender| Ok((sender.send(request, watched)?, sender)));
     async move {
         let (answer, sender) = handed?;
         let mut answer = pin!(answer);
