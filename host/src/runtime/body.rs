@@ -68,6 +68,19 @@ impl Body {
         true
     }
 
+    /// The trailers of an answer whose last byte has been read, if its reader knew the length and so did not ask for them.
+    /// The guest gets one turn to tell them; outside an executor there is no such turn.
+    pub(crate) fn rest(&mut self) -> Option<http::HeaderMap> {
+        let delivered = !self.ended && self.guest.size_hint().exact() == Some(0);
+        if !delivered || tokio::runtime::Handle::try_current().is_err() {
+            return None;
+        }
+        match Pin::new(self).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_trailers().ok(),
+            Poll::Ready(Some(Err(_)) | None) | Poll::Pending => None,
+        }
+    }
+
     fn end(&mut self) -> Option<Result<Frame<Bytes>, CallError>> {
         self.ended = true;
         self.failed.take().map(Err)

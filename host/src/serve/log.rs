@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::figures::{End, Figures};
 use super::keys::Key;
 use super::refusal::Refusal;
+use super::report::Report;
 use super::settings::Log;
 use crate::runtime::CallError;
 
@@ -79,6 +80,7 @@ impl Writer {
             bytes: 0,
             end: End::Gone,
             why: None,
+            report: None,
         }))
     }
 }
@@ -135,6 +137,7 @@ struct Entry {
     bytes: u64,
     end: End,
     why: Option<String>,
+    report: Option<Report>,
 }
 
 impl Line {
@@ -158,6 +161,18 @@ impl Line {
         self.0.bytes += bytes as u64;
     }
 
+    /// The component's trailers have come.
+    pub(super) fn told(&mut self, trailers: Option<&HeaderMap>) {
+        if let Some(report) = trailers.and_then(Report::read) {
+            self.0.report = Some(report);
+        }
+    }
+
+    /// How long ago the request's head came.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.0.began.elapsed()
+    }
+
     pub(super) fn failed(&mut self, error: &CallError) {
         self.0.end = End::Failed;
         self.0.why = Some(error.to_string());
@@ -173,6 +188,9 @@ impl Line {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.figures.count(&self.path, self.status, self.end, self.began.elapsed());
+        if let Some(report) = &self.report {
+            self.figures.sums.add(report);
+        }
         let Some(To { lines, lost }) = &self.to else { return };
         let line = match self.form {
             Log::Json => self.json(),
@@ -198,6 +216,10 @@ impl Entry {
             "milliseconds": milliseconds(self.began.elapsed()),
             "end": self.end.word(),
             "error": self.why,
+            "provider": self.report.as_ref().map(Report::provider),
+            "model": self.report.as_ref().map(Report::model),
+            "finish": self.report.as_ref().and_then(Report::finish),
+            "tokens": self.tokens(),
         })
         .to_string();
         line.push('\n');
@@ -209,8 +231,9 @@ impl Entry {
         let status = self.status.map_or_else(|| "-".to_owned(), |status| status.as_u16().to_string());
         let (key, id) = (self.key.as_deref().unwrap_or("-"), self.id());
         let why = self.why.as_ref().map(|why| format!(" {why:?}")).unwrap_or_default();
+        let report = self.report.as_ref().map(words).unwrap_or_default();
         format!(
-            "{:.3} {peer} {} {} {status} {}B {:.1}ms key={key} id={id} {}{why}\n",
+            "{:.3} {peer} {} {} {status} {}B {:.1}ms key={key} id={id}{report} {}{why}\n",
             seconds(self.at),
             self.method,
             self.path.escape_default(),
@@ -220,9 +243,26 @@ impl Entry {
         )
     }
 
+    /// By kind; absent where the provider gave no figures.
+    fn tokens(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let tokens = self.report.iter().flat_map(Report::tokens);
+        let tokens: serde_json::Map<_, _> = tokens.map(|(kind, count)| (kind.to_owned(), count.into())).collect();
+        Some(tokens).filter(|tokens| !tokens.is_empty())
+    }
+
     fn id(&self) -> &str {
         self.id.to_str().unwrap_or_default()
     }
+}
+
+/// ` provider=.. model=.. finish=.. prompt=3 completion=5`.
+fn words(report: &Report) -> String {
+    let mut out = format!(" provider={} model={}", report.provider(), report.model());
+    if let Some(finish) = report.finish() {
+        out.push_str(&format!(" finish={finish}"));
+    }
+    report.tokens().for_each(|(kind, count)| out.push_str(&format!(" {kind}={count}")));
+    out
 }
 
 /// Since 1970.

@@ -12,6 +12,8 @@ mod keys;
 mod admission;
 mod body;
 mod quiet;
+mod report;
+mod timing;
 mod refusal;
 mod log;
 mod figures;
