@@ -54,7 +54,7 @@ pub(super) async fn answer(
         // The head is the whole of its answer.
         line.whole();
     }
-    let record = CallRecord::new();
+    let record = shared.log.record();
     let mut times = None;
     let (mut response, closes) = match own(&head, &shared) {
         Some(answer) => (whole(answer, line), false),
@@ -148,6 +148,7 @@ async fn call(
     }
     let length = HeaderValue::from(request.body().len());
     request.headers_mut().insert(CONTENT_LENGTH, length);
+    line.calls(record);
     let answer = shared.runtime.handle(request, record).await;
     Ok((answer.map_err(Refusal::Call)?, seat))
 }

@@ -1,4 +1,4 @@
-//! The access log: a line for each request, on stdout.
+//! The logs on stdout: a line for each request, and, by `egress_log`, one for each exchange that it led to.
 //!
 //! A line begins with its request and is written when the last of the answer is told, or the client has gone. Invariant: no
 //! header, no query, no body and no key is in it, and a reader of the log that stands still holds no request up.
@@ -15,12 +15,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::egress_log;
 use super::figures::{End, Figures};
 use super::keys::Key;
 use super::refusal::Refusal;
 use super::report::Report;
 use super::settings::Log;
-use crate::runtime::CallError;
+use crate::runtime::{CallError, CallRecord};
 
 /// Lines that may wait for whoever reads them.
 const BACKLOG: usize = 4096;
@@ -32,6 +33,8 @@ const LAST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Writer {
     form: Log,
+    /// How exchanges are told of.
+    egress: Log,
     to: Option<To>,
     /// Says that the last line is written.
     done: Option<Mutex<Receiver<()>>>,
@@ -46,27 +49,33 @@ struct To {
 }
 
 impl Writer {
-    pub(super) fn start(form: Log) -> Self {
+    pub(super) fn start(form: Log, egress: Log) -> Self {
         let (lines, told) = sync_channel(BACKLOG);
         let (finish, done) = sync_channel(1);
         let to = To { lines, lost: Arc::default() };
         let missed = Arc::clone(&to.lost);
-        let begun = form != Log::Off
+        let begun = (form != Log::Off || egress != Log::Off)
             && std::thread::Builder::new()
-                .name("access-log".to_owned())
+                .name("log".to_owned())
                 .spawn(move || {
                     write(&told, &missed);
                     // The server may have stopped waiting.
                     let _ = finish.send(());
                 })
                 .is_ok();
-        Self { form, to: begun.then_some(to), done: begun.then(|| Mutex::new(done)) }
+        Self { form, egress, to: begun.then_some(to), done: begun.then(|| Mutex::new(done)) }
+    }
+
+    /// What a call is to record for its lines.
+    pub(super) fn record(&self) -> CallRecord {
+        if self.egress == Log::Off { CallRecord::new() } else { CallRecord::detailed() }
     }
 
     /// The line of a request that has come.
     pub(super) fn line(&self, head: &Parts, id: &HeaderValue, peer: Option<SocketAddr>, figures: &Figures) -> Line {
         Line(Box::new(Entry {
             form: self.form,
+            egress: self.egress,
             to: self.to.clone(),
             figures: figures.clone(),
             at: SystemTime::now(),
@@ -81,6 +90,7 @@ impl Writer {
             end: End::Gone,
             why: None,
             report: None,
+            record: None,
         }))
     }
 }
@@ -111,7 +121,7 @@ fn write(lines: &Receiver<Option<String>>, lost: &AtomicU64) {
         let _ = out.write_all(pending.as_bytes()).and_then(|()| out.flush());
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            tracing::warn!("{lost} lines of the access log are lost: stdout is not read as fast as they come");
+            tracing::warn!("{lost} lines of the log are lost: stdout is not read as fast as they come");
         }
         if ended {
             return;
@@ -124,6 +134,7 @@ pub(super) struct Line(Box<Entry>);
 
 struct Entry {
     form: Log,
+    egress: Log,
     to: Option<To>,
     figures: Figures,
     at: SystemTime,
@@ -138,6 +149,8 @@ struct Entry {
     end: End,
     why: Option<String>,
     report: Option<Report>,
+    /// Its exchanges, where they are to be told.
+    record: Option<CallRecord>,
 }
 
 impl Line {
@@ -159,6 +172,11 @@ impl Line {
 
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.0.bytes += bytes as u64;
+    }
+
+    /// Its call begins.
+    pub(super) fn calls(&mut self, record: &CallRecord) {
+        self.0.record = Some(record.clone()).filter(|_| self.0.egress != Log::Off);
     }
 
     /// The component's trailers have come.
@@ -192,11 +210,22 @@ impl Drop for Entry {
             self.figures.sums.add(report);
         }
         let Some(To { lines, lost }) = &self.to else { return };
-        let line = match self.form {
+        let mut line = match self.form {
             Log::Json => self.json(),
-            Log::Text | Log::Off => self.text(),
+            Log::Text => self.text(),
+            Log::Off => String::new(),
         };
-        if lines.try_send(Some(line)).is_err() {
+        if let Some(record) = &self.record {
+            egress_log::write(
+                &mut line,
+                self.egress,
+                self.id(),
+                self.at + self.began.elapsed(),
+                record,
+                self.report.as_ref(),
+            );
+        }
+        if !line.is_empty() && lines.try_send(Some(line)).is_err() {
             lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -205,6 +234,7 @@ impl Drop for Entry {
 impl Entry {
     fn json(&self) -> String {
         let mut line = json!({
+            "log": "access",
             "time": seconds(self.at),
             "id": self.id(),
             "peer": self.peer.map(|peer| peer.ip().to_string()),
@@ -266,11 +296,11 @@ fn words(report: &Report) -> String {
 }
 
 /// Since 1970.
-fn seconds(at: SystemTime) -> f64 {
+pub(super) fn seconds(at: SystemTime) -> f64 {
     let milliseconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     f64::from(u32::try_from(milliseconds / 1000).unwrap_or(u32::MAX)) + f64::from((milliseconds % 1000) as u16) / 1000.0
 }
 
-fn milliseconds(took: Duration) -> f64 {
+pub(super) fn milliseconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 10_000.0).round() / 10.0
 }

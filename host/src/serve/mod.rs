@@ -16,6 +16,7 @@ mod report;
 mod timing;
 mod refusal;
 mod log;
+mod egress_log;
 mod figures;
 mod stop;
 mod notify;
@@ -99,7 +100,7 @@ impl Server {
     /// One line: a key that is missing, an address that others can reach without one, or that cannot be had.
     pub async fn bind(config: &Config, environment: &Environment, runtime: Runtime) -> Result<Self, Error> {
         let live = Live::of(config, environment)?;
-        let Settings { listen, calls, log, .. } = &live.settings;
+        let Settings { listen, calls, log, egress_log, .. } = &live.settings;
         let listener = Listener::bind(listen)
             .await
             .map_err(|error| Error::new(format!("serve.listen: {listen} cannot be had: {error}")))?;
@@ -107,7 +108,7 @@ impl Server {
             runtime,
             admission: Admission::new(*calls),
             phase: watch::Sender::new(Phase::Open),
-            log: log::Writer::start(*log),
+            log: log::Writer::start(*log, *egress_log),
             figures: figures::Figures::new(),
             ids: answer::Ids::default(),
             live: ArcSwap::from_pointee(live),
@@ -133,6 +134,7 @@ impl Server {
                 ("listen", asked.listen != now.settings.listen),
                 ("calls", asked.calls != now.settings.calls),
                 ("log", asked.log != now.settings.log),
+                ("egress_log", asked.egress_log != now.settings.egress_log),
             ];
             asked.listen = address.clone();
             let live = Live::of(config, &environment)?;

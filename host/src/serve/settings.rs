@@ -40,6 +40,8 @@ pub struct Settings {
     pub comments: Timeout,
     /// A line for each request on stdout. Default text. After a restart.
     pub log: Log,
+    /// A line for each exchange with a provider, on stdout too. Default off. After a restart.
+    pub egress_log: Log,
 }
 
 /// How requests are told of.
@@ -69,6 +71,7 @@ impl Default for Settings {
             body_timeout: Period::seconds(30),
             comments: Timeout::seconds(15),
             log: Log::Text,
+            egress_log: Log::Off,
         }
     }
 }
@@ -201,6 +204,7 @@ mod tests {
             ("[serve]\nkeys = [{ env = \"A\", model = [] }]", "model"),
             ("[serve]\nkeys = [{ env = \"A\", calls = 0 }]", "keys[0]"),
             ("[serve]\nlog = \"xml\"", "serve.log"),
+            ("[serve]\negress_log = \"on\"", "serve.egress_log"),
             ("[serve]\nkays = []", "serve.kays"),
         ] {
             let error = read(text).unwrap_err();
