@@ -5,6 +5,7 @@ mod limits;
 mod life;
 mod figures;
 mod report;
+mod admin;
 mod egress_log;
 
 use seaway_tests::answer::{Answer, Gate};

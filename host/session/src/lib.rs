@@ -7,6 +7,7 @@
 mod stage;
 pub mod policy;
 mod snapshot;
+mod swap;
 mod lent;
 mod route;
 pub mod egress;
@@ -45,6 +46,7 @@ pub use policy::Policy;
 pub use pool::Domain;
 pub use route::{Origin, Scheme};
 pub use stage::Stage;
+pub use swap::Retiring;
 
 use body::{Carrier, Raw};
 use dns::Addresses;
