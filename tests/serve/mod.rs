@@ -5,6 +5,7 @@ mod limits;
 mod life;
 mod figures;
 mod report;
+mod tls;
 mod admin;
 mod egress_log;
 

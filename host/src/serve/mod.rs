@@ -6,6 +6,7 @@
 
 mod settings;
 mod listen;
+mod tls;
 mod connection;
 mod answer;
 mod keys;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use seaway_session::policy::Error;
 use seaway_session::{Drained, Environment};
 use tokio::sync::watch;
@@ -36,6 +38,7 @@ use tokio::time::Instant;
 pub use listen::Address;
 pub use settings::{Log, Settings, Written};
 pub use stop::{Stop, Teller};
+pub use tls::Tls;
 
 use crate::config::Config;
 use crate::reload::Swapper;
@@ -81,6 +84,7 @@ struct Shared {
 struct Live {
     settings: Settings,
     keys: Keys,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// How far a server is on its way to its end.
@@ -217,7 +221,8 @@ async fn end(shared: &Shared, connections: &mut JoinSet<()>) -> usize {
 impl Live {
     fn of(config: &Config, environment: &Environment) -> Result<Self, Error> {
         config.serve.closed()?;
-        Ok(Self { settings: config.serve.clone(), keys: config.serve.keys(environment)? })
+        let tls = config.serve.tls.as_ref().map(Tls::read).transpose()?;
+        Ok(Self { settings: config.serve.clone(), keys: config.serve.keys(environment)?, tls })
     }
 }
 

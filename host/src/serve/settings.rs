@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::keys::{Key, Keys};
 use super::listen::Address;
+use super::tls::Tls;
 
 /// `[serve]` of the file. What a restart alone changes says so; the rest is in force once the file is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -22,6 +23,8 @@ pub struct Settings {
     /// Where to be administered (`/admin/policy`): an address of loopback, or a Unix socket, which is its owner's alone. Whoever
     /// reaches it may change the policy. Default nowhere. After a restart.
     pub admin: Option<Address>,
+    /// Who the server is to its clients. Absent, as by default: it speaks no TLS. For connections that come later.
+    pub tls: Option<Tls>,
     /// Who may call. Default nobody needs a key, and then only this machine can connect.
     pub keys: Vec<Written>,
     /// Calls at a time; further ones wait. Default 1024, at least 1. After a restart.
@@ -68,6 +71,7 @@ impl Default for Settings {
         Self {
             listen: Address::default(),
             admin: None,
+            tls: None,
             keys: Vec::new(),
             calls: 1024,
             queue: 1024,
@@ -114,6 +118,9 @@ impl Settings {
             if let Address::Unix(path) = address {
                 *path = document.resolve(path);
             }
+        }
+        if let Some(tls) = &mut settings.tls {
+            tls.rebase(document);
         }
         for path in settings.keys.iter_mut().filter_map(|key| key.file.as_mut()) {
             *path = document.resolve(path);
@@ -219,6 +226,8 @@ mod tests {
             ("[serve]\nkeys = [{ env = \"A\", model = [] }]", "model"),
             ("[serve]\nkeys = [{ env = \"A\", calls = 0 }]", "keys[0]"),
             ("[serve]\nlog = \"xml\"", "serve.log"),
+            ("[serve]\ntls = { cert = \"a\" }", "key"),
+            ("[serve]\ntls = { cert = \"a\", key = \"b\", ca = \"c\" }", "serve.tls.ca"),
             ("[serve]\nadmin = \"0.0.0.0:4001\"", "serve.admin"),
             ("[serve]\negress_log = \"on\"", "serve.egress_log"),
             ("[serve]\nkays = []", "serve.kays"),
