@@ -8,6 +8,8 @@ mod report;
 mod tls;
 mod admin;
 mod egress_log;
+mod load;
+mod rolling;
 
 use seaway_tests::answer::{Answer, Gate};
 use seaway_tests::gateway::{Gateway, Reply};

@@ -82,7 +82,7 @@ fn policy(turn: usize) -> String {
         "pool = { limit = 24, max_requests = 20 }\ntls.max = \"1.2\"",
         "pool = { limit = 16, limit_per_host = 6 }\ntcp.nodelay = false",
     ];
-    format!("tls.roots = \"none\"\ntls.ca = [\"ca.pem\"]\n{}\n", of_turn[turn % of_turn.len()])
+    format!("total = \"10s\"\ntls.roots = \"none\"\ntls.ca = [\"ca.pem\"]\n{}\n", of_turn[turn % of_turn.len()])
 }
 
 /// The most that any of the policies lets be open.
@@ -177,6 +177,7 @@ impl Ground {
         let error = outcome.unwrap_err();
         let hurried = timeouts.connect.is_some() && error.kind() == Kind::ConnectTimeout;
         let later = error.stage() > stage && error.request_sent();
+        assert_ne!(error.kind(), Kind::TotalTimeout, "{url}");
         assert!(error.stage() == stage || later || hurried, "{url}: {error}");
         count(&self.outcomes.failed);
     }
@@ -223,6 +224,7 @@ impl Rest {
 
 async fn run(requests: usize) {
     let ground = Arc::new(Ground::new().await);
+    println!("HTTP/1.1: {} and {}, HTTP/2: {}", ground.plain.port, ground.tls.port, ground.two.port);
     let started = Instant::now();
     let mut rests: Vec<Rest> = Vec::new();
     for part in 0..PARTS {

@@ -73,7 +73,14 @@ async fn serve(socket: TcpStream, acceptor: Option<TlsAcceptor>) -> io::Result<(
         Some(acceptor) => {
             let mut stream = acceptor.accept(socket).await?;
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                return streams(stream).await.map_err(io::Error::other);
+                let answered = streams(&mut stream).await;
+                // What closes with something unread in it is reset, and the end of an answer may be lost with it.
+                stream.shutdown().await?;
+                let mut unread = Vec::new();
+                while stream.read_buf(&mut unread).await? > 0 {
+                    unread.clear();
+                }
+                return answered.map_err(io::Error::other);
             }
             if converse(&mut stream).await? {
                 SockRef::from(stream.get_ref().0).set_linger(Some(Duration::ZERO))?;

@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The `seaway` binary, in the profile of the tests.
+/// The `seaway` binary, in the profile of the tests; or the one that `SEAWAY_BINARY` names, from the tests' own folder.
 ///
 /// # Panics
 /// If it does not build.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(binary) = std::env::var_os("SEAWAY_BINARY") {
+            return std::path::absolute(binary).expect("a path");
+        }
         let mut cargo = cargo();
         cargo.args(["build", "--package", "seaway", "--bin", "seaway", "--message-format=json"]);
         if profile_folder().ends_with("release") {

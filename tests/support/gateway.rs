@@ -89,6 +89,19 @@ impl Gateway {
         self.logged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What its process holds now.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let of = |name: &str| format!("/proc/{}/{name}", self.process.id());
+        let pages = std::fs::read_to_string(of("statm")).expect("it runs");
+        let pages = pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
+        let descriptors = std::fs::read_dir(of("fd")).expect("it runs").count();
+        Held { descriptors, memory: pages.expect("a number of pages") * 4096 }
+    }
+
     /// Waits until it has said so on standard error.
     pub async fn says(&self, words: &str) {
         eventually(&format!("it says `{words}`"), || self.said().contains(words)).await;
@@ -138,6 +151,15 @@ impl Gateway {
         let authorization = format!("Bearer {key}");
         self.ask("POST", "/v1/chat/completions", &[("authorization", &authorization)], body).await
     }
+}
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Open files and sockets.
+    pub descriptors: usize,
+    /// Resident, in bytes.
+    pub memory: usize,
 }
 
 impl Drop for Gateway {

@@ -4,21 +4,33 @@
 
 use crate::answer::{Answer, Gate, chunk};
 
-/// A whole answer.
+/// The body of a whole answer.
 #[must_use]
-pub fn whole(text: &str) -> Answer {
+pub fn whole_body(text: &str) -> String {
     let body = serde_json::json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m-1",
         "choices": [{ "index": 0, "message": { "role": "assistant", "content": text }, "finish_reason": "stop" }],
         "usage": { "prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8 },
     });
-    Answer::whole("200 OK", &[("content-type", "application/json")], &body.to_string())
+    body.to_string()
+}
+
+/// A whole answer.
+#[must_use]
+pub fn whole(text: &str) -> Answer {
+    Answer::whole("200 OK", &[("content-type", "application/json")], &whole_body(text))
 }
 
 /// A streamed answer; each piece of the text waits at the gate, and so does the end.
 #[must_use]
 pub fn streamed(gate: &Gate, pieces: &[&str]) -> Answer {
-    let end = begun(gate, pieces).wait(gate).write(event(&delta("", Some("stop"))));
+    ended(begun(gate, pieces).wait(gate))
+}
+
+/// The end of a streamed answer, with what it took.
+#[must_use]
+pub fn ended(answer: Answer) -> Answer {
+    let end = answer.write(event(&delta("", Some("stop"))));
     let usage = serde_json::json!({
         "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m-1", "choices": [],
         "usage": { "prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8 },

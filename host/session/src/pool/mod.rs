@@ -92,6 +92,9 @@ impl Default for Settings {
     }
 }
 
+/// How many new connections an exchange may find closed that others shared with it.
+const LOST: u32 = 8;
+
 /// How often the reaper looks while nothing is idle but something may become so.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -199,6 +202,7 @@ impl Pool {
         route: &Arc<Route>,
         exchange: &Exchange,
     ) -> Result<Lease, Error> {
+        let mut lost = 0;
         loop {
             let idle = self.shared.take_idle(route);
             let was_idle = idle.is_some();
@@ -238,6 +242,11 @@ impl Pool {
                 // It closed while it was idle, or can be used no more; the next one, or a new one, will do.
                 (_, None) => lease.retire(Closed::Peer),
                 (_, Some(_)) if was_idle => lease.retire(Closed::Peer),
+                // Another exchange on it was quicker, and the last.
+                (Ok(false), Some(_)) if lease.is_shared() && lost < LOST => {
+                    lost += 1;
+                    lease.retire(Closed::Peer);
+                }
                 (Ok(false), Some(_)) => {
                     return Err(Error::new(Stage::Wire, Kind::Terminated, "the peer closed the connection at once"));
                 }
