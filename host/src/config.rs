@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use seaway_guest::provider::{Credentials, Model, Row, Table};
 use seaway_session::policy::units::{Size, Timeout};
-use seaway_session::policy::{Document, Error, Preset};
+use seaway_session::policy::{Document, Error, Preset, Said};
 use seaway_session::{Destination, Destinations, Environment, Origin, Policy};
 use serde::Deserialize;
 
@@ -55,6 +55,8 @@ pub struct Config {
     pub(crate) fingerprint: u64,
     /// The preset beneath the file, where it names none.
     pub(crate) preset: Preset,
+    /// What the file says, to be set beside what another says.
+    pub(crate) said: Said,
 }
 
 /// A base URL that a variable moved.
@@ -139,7 +141,7 @@ impl Config {
             None => {
                 let written = Written::default();
                 let config = Self::build(None, Policy::preset(preset), written, Vec::new(), environment)?;
-                Ok(Self { preset, ..config })
+                Ok(Self { preset, said: Said::of(None, &Policy::preset(preset)), ..config })
             }
         }
     }
@@ -161,6 +163,7 @@ impl Config {
     ) -> Result<Self, Error> {
         let document = Document::parse(path, text)?;
         let (policy, mut warnings) = document.policy(preset, &SECTIONS)?;
+        let said = Said::of(Some(&document), &policy);
         let (serve, more) = serve::Settings::read(&document)?;
         warnings.extend(more);
         let written = Written {
@@ -172,7 +175,7 @@ impl Config {
         };
         let config = Self::build(Some(path), policy, written, warnings, environment);
         let fingerprint = fingerprint(text.as_bytes());
-        config.map(|config| Self { fingerprint, preset, ..config }).map_err(|error| document.locate(error))
+        config.map(|config| Self { fingerprint, preset, said, ..config }).map_err(|error| document.locate(error))
     }
 
     fn build(
@@ -203,6 +206,7 @@ impl Config {
             warnings,
             fingerprint: 0,
             preset: Preset::Default,
+            said: Said::default(),
         })
     }
 

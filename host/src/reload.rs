@@ -4,41 +4,34 @@
 //! have changed, so that an editor's write, an atomic rename and a Kubernetes mount, whose links move, are all the same to
 //! it; SIGHUP has it read at once. Either the whole file is good or what was in force stays, and the error is told once.
 
+mod swapper;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use seaway_session::Environment;
-use seaway_session::policy::{Error, Preset};
+use seaway_session::policy::Error;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, fingerprint};
-use crate::runtime::{Limits, Runtime};
+use crate::runtime::Runtime;
+pub(crate) use swapper::{Source, Swapper};
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 /// How often in a row it may be missing: who replaces a file may remove it first.
 const MISSING: u32 = 2;
 
-/// A file, and what is under it.
+/// A file, and what it is put in force with.
 pub struct Reload {
     path: PathBuf,
-    /// The preset beneath the file, as at the start.
-    preset: Preset,
-    environment: Environment,
-    runtime: Runtime,
-    /// What a restart alone would change.
-    limits: Limits,
+    swapper: Swapper,
     /// The text that was read last, good or bad.
     fingerprint: u64,
     missing: u32,
-    /// Who else goes by the file.
-    follower: Option<Follower>,
 }
-
-/// Makes itself ready for another file, or refuses it; what it returns is called once all else is in force.
-type Follower = Box<dyn FnMut(&mut Config) -> Result<Box<dyn FnOnce() + Send>, Error> + Send>;
 
 /// What a look at the file came to.
 #[derive(Debug)]
@@ -56,15 +49,12 @@ impl Reload {
     /// `environment` is where the file's variables are read, as at the start.
     #[must_use]
     pub fn new(config: &Config, environment: Environment, runtime: Runtime) -> Option<Self> {
-        let Config { path, limits, fingerprint, preset, .. } = config;
-        let (path, preset, limits, fingerprint) = (path.clone()?, *preset, limits.clone(), *fingerprint);
-        Some(Self { path, preset, environment, runtime, limits, fingerprint, missing: 0, follower: None })
+        Self::watching(config, Swapper::new(config, environment, runtime))
     }
 
-    /// Has somebody else go by the file too: whoever refuses it has it refused for all.
-    pub(crate) fn followed(mut self, follower: Follower) -> Self {
-        self.follower = Some(follower);
-        self
+    /// The same, beside whoever else puts texts in force with `swapper`.
+    pub(crate) fn watching(config: &Config, swapper: Swapper) -> Option<Self> {
+        Some(Self { path: config.path.clone()?, swapper, fingerprint: config.fingerprint, missing: 0 })
     }
 
     /// Looks at the file every second, and at SIGHUP, and tells the log what came of it. Ends when it is dropped.
@@ -127,21 +117,7 @@ impl Reload {
             Ok(text) => text,
             Err(error) => return Outcome::Refused(self.unreadable(&io::Error::other(error.utf8_error()))),
         };
-        let parsed = Config::parse_under(self.preset, &self.path, &text, &self.environment);
-        let swapped = parsed.and_then(|mut config| {
-            let follow = self.follower.as_mut().map(|follower| follower(&mut config)).transpose()?;
-            let session = self.runtime.session();
-            session.swap(config.policy.clone(), &self.environment, config.destinations.clone())?;
-            self.runtime.configure(config.models());
-            if let Some(follow) = follow {
-                follow();
-            }
-            if config.limits != self.limits {
-                config.warnings.push("[runtime] has changed; that takes a restart".to_owned());
-            }
-            Ok(config)
-        });
-        match swapped {
+        match self.swapper.put(&self.path, &text) {
             Ok(config) => Outcome::Swapped(Box::new(config)),
             Err(error) => Outcome::Refused(error),
         }

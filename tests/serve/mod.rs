@@ -4,6 +4,10 @@ mod keys;
 mod limits;
 mod life;
 mod figures;
+mod report;
+mod tls;
+mod admin;
+mod egress_log;
 mod load;
 mod rolling;
 
@@ -31,6 +35,16 @@ async fn streaming(gate: &Gate) -> Origin {
     Origin::plain(move |_: &Request| streamed(&gate, &["one ", "two"])).await
 }
 
+/// An origin that streams to whoever asks for that.
+async fn either(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::plain(move |request: &Request| match request.body.windows(13).any(|at| at == b"\"stream\":true") {
+        true => streamed(&gate, &["one ", "two"]),
+        false => whole("hello"),
+    })
+    .await
+}
+
 /// A server in front of an origin; `more` stands at the top of its file.
 async fn before(origin: &Origin, more: &str) -> Gateway {
     Gateway::start(&format!("{more}\n{}", file(origin)), &VARIABLES).await
@@ -47,13 +61,7 @@ fn assert_error(reply: &Reply, status: u16, words: &str) {
 async fn a_completion_comes_whole_streamed_and_as_a_chat() {
     let gate = Gate::shut();
     gate.open(100);
-    let answers = gate.clone();
-    let origin =
-        Origin::plain(move |request: &Request| match request.body.windows(13).any(|at| at == b"\"stream\":true") {
-            true => streamed(&answers, &["one ", "two"]),
-            false => whole("hello"),
-        })
-        .await;
+    let origin = either(&gate).await;
     let gateway = before(&origin, "").await;
     let reply = gateway.complete("none", HELLO).await;
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));

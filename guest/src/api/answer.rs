@@ -58,14 +58,19 @@ fn write_choice(to: &mut Object<'_>, choice: &Choice) -> Written {
 
 /// Why a choice ended, and the provider's own word for it where that is another.
 pub(super) fn finish(to: &mut Object<'_>, reason: FinishReason, provider: Option<&str>) {
-    let word = match reason {
+    let word = finish_word(reason);
+    to.set("finish_reason", word);
+    to.some("native_finish_reason", provider.filter(|provider| *provider != word));
+}
+
+/// OpenAI's word for why a choice ended.
+pub(super) const fn finish_word(reason: FinishReason) -> &'static str {
+    match reason {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
         FinishReason::ContentFilter => "content_filter",
-    };
-    to.set("finish_reason", word);
-    to.some("native_finish_reason", provider.filter(|provider| *provider != word));
+    }
 }
 
 /// A message in OpenAI's form.

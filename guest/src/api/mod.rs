@@ -13,6 +13,7 @@ mod models;
 mod answer;
 mod chunk;
 mod chat;
+mod report;
 mod error;
 
 pub use allowed::Allowed;
@@ -21,5 +22,6 @@ pub use chat::{Chat, chat_answer, parse_chat};
 pub use chunk::Chunks;
 pub use error::{Failure, failure};
 pub use models::{model, models};
+pub use report::Report;
 pub use request::{Incoming, parse};
 pub use route::{Route, methods, route};

@@ -2,12 +2,13 @@
 //!
 //! Before: a host's server, or its command line. After: `api` reads the request and writes the answer. Invariant: what fails
 //! before the first delta has a status of its own; what fails later is an error event, and the stream then ends without `[DONE]`.
+//! What the host wants to know of an answer is in its trailers.
 
-use wit_bindgen::{StreamReader, StreamResult};
+use wit_bindgen::{FutureWriter, StreamReader, StreamResult};
 
-use super::{Component, code, complete, pump::Pump, send::buffer, table};
+use super::{Component, aim, code, complete, pump::Pump, send::buffer, table};
 use crate::{
-    api::{self, Allowed, Chat, Chunks, Incoming, Route},
+    api::{self, Allowed, Chat, Chunks, Incoming, Report, Route},
     bindings::{
         Completion, Delta, Error, ErrorKind,
         generated::{
@@ -30,7 +31,7 @@ impl exports::wasi::http::handler::Guest for Component {
                     .extend(failure.retry_after.map(|wait| ("retry-after".to_owned(), wait.to_string().into_bytes())));
                 let allow = failure.status == 405;
                 fields.extend(allow.then(|| ("allow".to_owned(), api::methods(&path).as_bytes().to_vec())));
-                whole(failure.status, &fields, failure.body)
+                whole(failure.status, &fields, failure.body, None)
             }
         })
     }
@@ -54,8 +55,8 @@ async fn answer(request: Request, path: &str) -> Result<Response, Error> {
     let fields = request.get_headers();
     let allowed = Allowed::parse(fields.get(Allowed::HEADER).first().map(Vec::as_slice))?;
     let (incoming, form) = match route {
-        Route::Models => return Ok(found(api::models(table()?, &allowed))),
-        Route::Model(id) => return Ok(found(api::model(table()?, &id, &allowed)?)),
+        Route::Models => return Ok(found(api::models(table()?, &allowed), None)),
+        Route::Model(id) => return Ok(found(api::model(table()?, &id, &allowed)?, None)),
         Route::Completions => (api::parse(&read(request).await?)?, Form::OpenAi),
         Route::Chat => {
             let streams = fields.get("accept").iter().any(|accept| asks_for_events(accept));
@@ -68,8 +69,10 @@ async fn answer(request: Request, path: &str) -> Result<Response, Error> {
     if stream {
         return streamed(&request, form).await;
     }
-    let completion = complete(&request).await?;
-    Ok(found(form.whole(&completion, &request.model)))
+    let (target, dialect) = aim(&request.model)?;
+    let completion = complete(&target, dialect, &request).await?;
+    let report = Report::new(target.provider, target.model).of(&completion);
+    Ok(found(form.whole(&completion, &request.model), Some(report)))
 }
 
 /// How an answer is written.
@@ -134,6 +137,7 @@ async fn streamed(request: &crate::bindings::Request, form: Form) -> Result<Resp
     let mut events = form.events(request);
     let mut pump = Pump::open(request).await?;
     let first = pump.more().await?.unwrap_or_default();
+    let mut report = pump.report();
     let fields = [
         ("content-type".to_owned(), b"text/event-stream; charset=utf-8".to_vec()),
         ("cache-control".to_owned(), b"no-cache".to_vec()),
@@ -145,6 +149,11 @@ async fn streamed(request: &crate::bindings::Request, form: Form) -> Result<Resp
         let mut next = Ok(Some(first));
         let mut out = Vec::with_capacity(4096);
         loop {
+            match &next {
+                Ok(Some(deltas)) => report.note(deltas),
+                Ok(None) => {}
+                Err(_) => report.fail(),
+            }
             let last = events.write(next, &mut out);
             // Deltas that become no chunk, such as a usage that nobody asked for, are no write.
             if !out.is_empty() {
@@ -161,7 +170,7 @@ async fn streamed(request: &crate::bindings::Request, form: Form) -> Result<Resp
         }
         drop(pump);
         drop(writer);
-        drop(trailers);
+        tell(trailers, Some(report)).await;
     });
     Ok(response)
 }
@@ -197,21 +206,29 @@ fn json(length: usize) -> Vec<(String, Vec<u8>)> {
 }
 
 /// A good answer, as JSON.
-fn found(body: Vec<u8>) -> Response {
-    whole(200, &json(body.len()), body)
+fn found(body: Vec<u8>, report: Option<Report>) -> Response {
+    whole(200, &json(body.len()), body, report)
 }
 
 /// An answer whose body goes in one write.
-fn whole(status: u16, fields: &[(String, Vec<u8>)], body: Vec<u8>) -> Response {
+fn whole(status: u16, fields: &[(String, Vec<u8>)], body: Vec<u8>, report: Option<Report>) -> Response {
     let (mut writer, contents) = wit_stream::new::<u8>();
     let (trailers, no_trailers) = wit_future::new::<Result<Option<Trailers>, ErrorCode>>(|| Ok(None));
     let response = respond(status, fields, contents, no_trailers);
     wit_bindgen::spawn_local(async move {
         writer.write_all(body).await;
         drop(writer);
-        drop(trailers);
+        tell(trailers, report).await;
     });
     response
+}
+
+/// Ends an answer whose body is told: the trailers are the host's. Without a report there are none.
+async fn tell(trailers: FutureWriter<Result<Option<Trailers>, ErrorCode>>, report: Option<Report>) {
+    let Some(report) = report else { return };
+    let fields = Fields::from_list(&report.trailers()).expect("names and values are such as a header can have");
+    // Nobody is there any more who wants to know.
+    let _ = trailers.write(Ok(Some(fields))).await;
 }
 
 fn respond(

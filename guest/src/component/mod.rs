@@ -32,7 +32,8 @@ mod entry {
 
 impl exports::seaway::completion::completions::Guest for Component {
     async fn complete(request: Request) -> Result<Completion, Error> {
-        complete(&request).await
+        let (target, dialect) = aim(&request.model)?;
+        complete(&target, dialect, &request).await
     }
 
     async fn stream(request: Request) -> Result<Stream, Error> {
@@ -84,9 +85,8 @@ fn note(finish: &mut Finish, deltas: &[Delta]) {
 }
 
 /// One completion, whole.
-async fn complete(request: &Request) -> Result<Completion, Error> {
-    let (target, dialect) = aim(&request.model)?;
-    let answer = send::send(dialect, &target, request, false).await?;
+async fn complete(target: &Target<'_>, dialect: &dyn Dialect, request: &Request) -> Result<Completion, Error> {
+    let answer = send::send(dialect, target, request, false).await?;
     let from = |error: Error| error.from(target.provider);
     let (head, body) = answer.whole().await.map_err(from)?;
     dialect.decode(&head, &body).and_then(fold).map_err(from)

@@ -8,6 +8,7 @@ use super::{
     send::{self, Body, buffer},
 };
 use crate::{
+    api::Report,
     bindings::{Delta, Error, Request},
     dialect::Reader,
 };
@@ -15,6 +16,8 @@ use crate::{
 /// One streamed answer.
 pub(super) struct Pump {
     provider: String,
+    /// The provider's name for the model.
+    model: String,
     body: Option<Body>,
     reader: Reader,
     buffer: Vec<u8>,
@@ -26,9 +29,14 @@ impl Pump {
     pub(super) async fn open(request: &Request) -> Result<Self, Error> {
         let (target, dialect) = aim(&request.model)?;
         let answer = send::send(dialect, &target, request, true).await?;
-        let provider = target.provider.to_owned();
+        let (provider, model) = (target.provider.to_owned(), target.model.to_owned());
         let reader = Reader::new(dialect).under(answer.head);
-        Ok(Self { provider, body: Some(answer.body), reader, buffer: buffer(), failed: None })
+        Ok(Self { provider, model, body: Some(answer.body), reader, buffer: buffer(), failed: None })
+    }
+
+    /// What the host will be told of it.
+    pub(super) fn report(&self) -> Report {
+        Report::new(&self.provider, &self.model)
     }
 
     /// The next deltas, never none of them. `None` at the end of a complete answer; after that, or after an error, always.

@@ -7,6 +7,7 @@
 mod stage;
 pub mod policy;
 mod snapshot;
+mod swap;
 mod lent;
 mod route;
 pub mod egress;
@@ -40,11 +41,12 @@ use futures::FutureExt as _;
 pub use body::{RequestBody, ResponseBody};
 pub use drain::Drained;
 pub use error::{BoxError, Error, Kind};
-pub use monitor::{Figures, Handshake, Lookup, Metrics, Monitor, Record, Share, Signal, Span, Timings, Via};
+pub use monitor::{Details, Figures, Handshake, Lookup, Metrics, Monitor, Record, Share, Signal, Span, Timings, Via};
 pub use policy::Policy;
 pub use pool::Domain;
 pub use route::{Origin, Scheme};
 pub use stage::Stage;
+pub use swap::Retiring;
 
 use body::{Carrier, Raw};
 use dns::Addresses;
@@ -259,7 +261,7 @@ impl Session {
         let origin = origin.map_err(|error| exchange.failed(error))?;
         let policy = &snapshot.scope(&origin).policy;
         exchange.end_after(policy.total);
-        exchange.record.update(|timings| timings.origin = Some(origin.to_string()));
+        exchange.record.describe(&snapshot, &origin, &head, call.domain);
         let admitted = Stage::Egress.decide(&exchange, || snapshot.egress.admit(&origin, &head.method));
         let route = admitted.and_then(|trust| snapshot.route(&origin, trust, call.domain));
         let route = Arc::new(route.map_err(|error| exchange.failed_at(&origin, error))?);

@@ -6,6 +6,7 @@
 mod signal;
 mod listen;
 mod exchange;
+mod details;
 mod histogram;
 mod metrics;
 
@@ -25,6 +26,7 @@ use crate::policy::units::Timeout;
 use crate::route::Route;
 use crate::stage::{Deadline, Stage};
 use crate::tls;
+pub use details::Details;
 pub(crate) use exchange::Teller;
 use histogram::{BUCKETS, Buckets};
 use listen::Listeners;
@@ -100,6 +102,8 @@ pub struct Timings {
     pub first_byte: Option<Duration>,
     /// Bytes of the answer's body so far.
     pub received: u64,
+    /// Where it went, and why it might; absent unless the record is [`Record::detailed`].
+    pub details: Option<Box<Details>>,
     spans: [Option<Span>; Stage::ALL.len()],
 }
 
@@ -198,6 +202,7 @@ impl Record {
             status: None,
             first_byte: None,
             received: 0,
+            details: None,
             spans: [None; Stage::ALL.len()],
         }))))
     }

@@ -10,7 +10,7 @@ use seaway_session::policy::Preset;
 
 use super::{Failure, Started, begin, say};
 use crate::config::Config;
-use crate::reload::Reload;
+use crate::reload::{Reload, Swapper};
 use crate::serve::{Address, Ended, Server, Stop};
 
 const ABOUT: &str = "\
@@ -55,12 +55,17 @@ async fn serve(arguments: Arguments, environment: &Environment) -> Result<(), Fa
     let stop = Stop::at_signals().map_err(signals)?;
     let mut config = Config::load_under(Preset::Production, config.as_deref(), environment)?;
     if let Some(listen) = listen {
-        config.serve.listen = listen;
+        (config.serve.listen, config.serve.given) = (listen, true);
     }
     let Started { config, runtime } = begin(config, component, environment, |limits| limits)?;
     let server = Server::bind(&config, environment, runtime.clone()).await?;
     say(format_args!("listening on {}", server.address()));
-    let reload = Reload::new(&config, environment.clone(), runtime).map(|reload| server.follow(reload, environment));
+    if let Some(admin) = server.admin() {
+        say(format_args!("administered on {admin}"));
+    }
+    let swapper = Swapper::new(&config, environment.clone(), runtime);
+    let reload = Reload::watching(&config, swapper.clone());
+    let server = server.follow(swapper, environment);
     let watch = async {
         match reload {
             Some(reload) => reload.run().await,

@@ -68,6 +68,22 @@ impl Body {
         true
     }
 
+    /// The trailers of an answer whose last byte has been read, if its reader knew the length and so did not ask for them.
+    /// The guest gets a few turns to tell them, as it may have to yield in one; outside an executor there is no such turn.
+    pub(crate) fn rest(&mut self) -> Option<http::HeaderMap> {
+        const TURNS: u32 = 16;
+        let delivered = !self.ended && self.guest.size_hint().exact() == Some(0);
+        if !delivered || tokio::runtime::Handle::try_current().is_err() {
+            return None;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        let told = (0..TURNS).find_map(|_| match Pin::new(&mut *self).poll_frame(&mut cx) {
+            Poll::Ready(told) => Some(told),
+            Poll::Pending => None,
+        });
+        told??.ok()?.into_trailers().ok()
+    }
+
     fn end(&mut self) -> Option<Result<Frame<Bytes>, CallError>> {
         self.ended = true;
         self.failed.take().map(Err)
@@ -141,6 +157,9 @@ impl std::fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use http_body_util::{BodyExt as _, Full};
 
     use super::*;
@@ -164,6 +183,48 @@ mod tests {
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
         assert!(matches!(body.frame().await, Some(Err(CallError::Trapped(_)))));
         assert!(body.frame().await.is_none());
+    }
+
+    /// One byte, and trailers once the guest has told them.
+    struct Late {
+        data: Option<Bytes>,
+        told: Arc<AtomicBool>,
+    }
+
+    impl HttpBody for Late {
+        type Data = Bytes;
+        type Error = wasmtime_wasi_http::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            match (self.data.take(), self.told.load(Ordering::Relaxed)) {
+                (Some(data), _) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                (None, true) => Poll::Ready(Some(Ok(Frame::trailers(http::HeaderMap::default())))),
+                (None, false) => Poll::Pending,
+            }
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+        }
+    }
+
+    #[tokio::test]
+    async fn trailers_are_told_though_the_guest_yields_before_them() {
+        let told = Arc::new(AtomicBool::new(false));
+        let guest = Late { data: Some(Bytes::from_static(b"x")), told: Arc::clone(&told) }.boxed_unsync();
+        let call = async move {
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            told.store(true, Ordering::Relaxed);
+            Ok(())
+        };
+        let mut body = Body::new(guest, Some(Box::pin(call)), CallRecord::new());
+        assert!(body.rest().is_none(), "nothing of it is read yet");
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
+        assert!(body.rest().is_some());
     }
 
     #[tokio::test]

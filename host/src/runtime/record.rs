@@ -17,6 +17,8 @@ struct Inner {
     queued: Duration,
     reused: bool,
     exchanges: Vec<Record>,
+    /// True if what is recorded of an exchange is more than its times.
+    detailed: bool,
     error: Option<Arc<SessionError>>,
 }
 
@@ -25,6 +27,14 @@ impl CallRecord {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, with what the session knows of each exchange beside its times: [`Timings::details`].
+    #[must_use]
+    pub fn detailed() -> Self {
+        let record = Self::new();
+        record.inner().detailed = true;
+        record
     }
 
     /// How long the call waited for an instance.
@@ -59,8 +69,9 @@ impl CallRecord {
 
     /// Begins the record of an exchange.
     pub(crate) fn exchange(&self) -> Record {
-        let record = Record::new();
-        self.inner().exchanges.push(record.clone());
+        let mut inner = self.inner();
+        let record = if inner.detailed { Record::detailed() } else { Record::new() };
+        inner.exchanges.push(record.clone());
         record
     }
 

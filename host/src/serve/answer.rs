@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -19,13 +19,14 @@ use hyper::body::Incoming;
 use seaway_session::Metrics;
 use seaway_session::policy::units::Size;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::body::Outgoing;
 use super::keys::Key;
 use super::log::Line;
 use super::quiet::Quiet;
 use super::refusal::Refusal;
-use super::{Live, Phase, Shared};
+use super::{Live, Phase, Shared, timing};
 use crate::runtime::CallRecord;
 
 /// The header with a request's id: the client's, or ours.
@@ -35,6 +36,8 @@ const MODELS: HeaderName = HeaderName::from_static("seaway-models");
 
 /// A call's room, for as long as it is held.
 pub(super) struct Seat {
+    /// How long it was waited for.
+    waited: Duration,
     _server: OwnedSemaphorePermit,
     _key: Option<OwnedSemaphorePermit>,
 }
@@ -51,16 +54,20 @@ pub(super) async fn answer(
         // The head is the whole of its answer.
         line.whole();
     }
+    let record = shared.log.record();
+    let mut times = None;
     let (mut response, closes) = match own(&head, &shared) {
         Some(answer) => (whole(answer, line), false),
-        None => match Box::pin(call(&head, body, &shared, &mut line)).await {
+        None => match Box::pin(call(&head, body, &shared, &mut line, &record)).await {
             Ok((answer, seat)) => {
-                let (mut head, body) = answer.into_parts();
-                let quiet = Quiet::over(&head.headers, shared.live.load().settings.comments.0);
-                line.answered(head.status);
-                // The transport's own, whatever a component says.
-                head.headers.remove(CONNECTION);
-                (Response::from_parts(head, Outgoing::guest(body, quiet, seat, line)), false)
+                let (mut told, body) = answer.into_parts();
+                let quiet = Quiet::over(&told.headers, shared.live.load().settings.comments.0);
+                line.answered(told.status);
+                times = timing::is_asked(&head.headers).then(|| timing::value(seat.waited, &record, line.elapsed()));
+                // The transport's own, whatever a component says; and what it tells in the trailers is ours.
+                told.headers.remove(CONNECTION);
+                told.headers.remove(TRAILER);
+                (Response::from_parts(told, Outgoing::guest(body, quiet, seat, line)), false)
             }
             Err(refusal) => {
                 line.refused(&refusal);
@@ -69,6 +76,7 @@ pub(super) async fn answer(
         },
     };
     response.headers_mut().insert(REQUEST_ID, id);
+    response.headers_mut().extend(times.map(|times| (timing::TIMING, times)));
     let draining = *shared.phase.borrow() != Phase::Open;
     if (closes || draining) && head.version <= Version::HTTP_11 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -112,6 +120,7 @@ async fn call(
     body: Incoming,
     shared: &Shared,
     line: &mut Line,
+    record: &CallRecord,
 ) -> Result<(Response<crate::runtime::Body>, Seat), Refusal> {
     let live = shared.live.load_full();
     if *shared.phase.borrow() != Phase::Open {
@@ -121,8 +130,9 @@ async fn call(
     line.known(key.as_deref());
     let of_key = key.as_deref().map_or(Ok(None), Key::enter).map_err(|_| Refusal::KeyBusy)?;
     let settings = &live.settings;
+    let asked = Instant::now();
     let of_server = shared.admission.enter(settings.queue, settings.queue_timeout.0).await.map_err(Refusal::Busy)?;
-    let seat = Seat { _server: of_server, _key: of_key };
+    let seat = Seat { waited: asked.elapsed(), _server: of_server, _key: of_key };
     let body = read(body, &live).await?;
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
@@ -138,7 +148,8 @@ async fn call(
     }
     let length = HeaderValue::from(request.body().len());
     request.headers_mut().insert(CONTENT_LENGTH, length);
-    let answer = shared.runtime.handle(request, &CallRecord::new()).await;
+    line.calls(record);
+    let answer = shared.runtime.handle(request, record).await;
     Ok((answer.map_err(Refusal::Call)?, seat))
 }
 

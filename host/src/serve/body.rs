@@ -1,7 +1,7 @@
 //! The body of an answer, as the client gets it.
 //!
 //! Holds the call's seat and its line of the log until the last byte is handed over. Invariant: dropping it, because the
-//! client has gone or the answer is told, ends the call and gives the seat back.
+//! client has gone or the answer is told, ends the call and gives the seat back; the component's trailers are the host's.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -39,15 +39,32 @@ impl Outgoing {
     }
 }
 
+impl Drop for Outgoing {
+    /// A client's connection that knows the length stops at the last byte, before the trailers.
+    fn drop(&mut self) {
+        if let Source::Guest { body, .. } = &mut self.source {
+            self.line.told(body.rest().as_ref());
+        }
+    }
+}
+
 impl HttpBody for Outgoing {
     type Data = Bytes;
     type Error = CallError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
         let this = self.get_mut();
-        let polled = match &mut this.source {
-            Source::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Source::Guest { body, .. } => Pin::new(body).poll_frame(cx),
+        let polled = loop {
+            let polled = match &mut this.source {
+                Source::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+                Source::Guest { body, .. } => Pin::new(body).poll_frame(cx),
+            };
+            let Poll::Ready(Some(Ok(frame))) = &polled else { break polled };
+            if frame.is_data() {
+                break polled;
+            }
+            // The component's trailers: for this side alone.
+            this.line.told(frame.trailers_ref());
         };
         let frame = match (polled, &mut this.quiet) {
             (Poll::Ready(frame), _) => frame,

@@ -1,4 +1,4 @@
-//! One connection of a client: HTTP/1.1, or HTTP/2 where the client begins with it.
+//! One connection of a client: TLS, if `serve.tls` says so, then HTTP/1.1, or HTTP/2 where the client begins with it.
 //!
 //! Runs from accept to close, for as long as the client and the server like. Invariant: a client that sends nothing, or
 //! drips, is waited for no longer than `serve.head_timeout`.
@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 
 use super::listen::Stream;
 use super::settings::Settings;
-use super::{Phase, Shared, answer};
+use super::{Phase, Shared, answer, tls};
 
 pub(super) async fn serve(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc<Shared>) {
     let _connected = shared.figures.connected();
@@ -25,6 +26,20 @@ pub(super) async fn serve(socket: Box<dyn Stream>, peer: Option<SocketAddr>, sha
     let begun = Arc::new(AtomicBool::new(false));
     let builder = builder(&settings.settings);
     let patience = settings.settings.head_timeout.0;
+    let socket = match settings.tls.clone() {
+        None => socket,
+        Some(config) => {
+            let shaken = Box::pin(within(patience, tls::accept(socket, config)));
+            let shaken = tokio::select! {
+                shaken = shaken => shaken,
+                () = until_ending(&mut phase) => None,
+            };
+            match shaken {
+                Some(Ok(socket)) => socket,
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
     drop(settings);
     let service = {
         let begun = Arc::clone(&begun);
@@ -36,18 +51,13 @@ pub(super) async fn serve(socket: Box<dyn Stream>, peer: Option<SocketAddr>, sha
     };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     // hyper tells the two protocols apart by the first bytes, and waits for those without an end.
-    let mut silence = pin!(async {
-        match patience {
-            Some(patience) => tokio::time::sleep(patience).await,
-            None => std::future::pending().await,
-        }
-    });
+    let mut silence = pin!(within(patience, std::future::pending::<()>()));
     let (mut waited, mut ending) = (false, false);
     loop {
         tokio::select! {
             // A client that breaks off, or speaks no HTTP, is no news.
             _ = connection.as_mut() => return,
-            () = &mut silence, if !waited => {
+            _ = &mut silence, if !waited => {
                 waited = true;
                 if !begun.load(Ordering::Relaxed) {
                     return;
@@ -58,6 +68,14 @@ pub(super) async fn serve(socket: Box<dyn Stream>, peer: Option<SocketAddr>, sha
                 connection.as_mut().graceful_shutdown();
             }
         }
+    }
+}
+
+/// What comes of the work, if it comes in time.
+async fn within<T>(patience: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+    match patience {
+        Some(patience) => tokio::time::timeout(patience, work).await.ok(),
+        None => Some(work.await),
     }
 }
 

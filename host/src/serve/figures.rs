@@ -1,7 +1,7 @@
 //! What the server counts, in Prometheus' text format, before what its session counts.
 //!
-//! Counted when an answer is told to its end, or its client has gone. Labels are our own words and statuses: nothing that a
-//! client can make up.
+//! Counted when an answer is told to its end, or its client has gone. Labels are our own words, statuses,
+//! and a bounded number of the models that have answered: nothing that a client can make up without end.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Shared;
+use super::report::Sums;
 
 /// From 1 ms to 5 min: a model takes its time.
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 300.0];
@@ -29,12 +30,28 @@ pub(super) struct Figures {
     gone: Counter<u64, AtomicU64>,
     failed: Counter<u64, AtomicU64>,
     connections: Arc<AtomicUsize>,
+    /// What answers came to.
+    pub(super) sums: Sums,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
     path: &'static str,
     status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Finish {
+    provider: String,
+    model: String,
+    finish: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tokens {
+    provider: String,
+    model: String,
+    kind: &'static str,
 }
 
 /// How an answer ended.
@@ -66,6 +83,7 @@ impl Figures {
             gone: Counter::default(),
             failed: Counter::default(),
             connections: Arc::default(),
+            sums: Sums::default(),
         }
     }
 
@@ -100,6 +118,7 @@ impl Figures {
         );
         registry.register("gone", "Clients that went away before the end of an answer.", self.gone.clone());
         registry.register("failed", "Answers that broke off.", self.failed.clone());
+        self.answers(&mut registry);
         let now = [
             ("connections", "Connections of clients.", self.connections.load(Ordering::Relaxed)),
             ("calls", "Calls under way.", shared.admission.running()),
@@ -114,6 +133,28 @@ impl Figures {
         prometheus_text::encode(&mut text, &registry)?;
         text.push_str(&shared.runtime.session().metrics().to_string());
         Ok(text)
+    }
+}
+
+impl Figures {
+    /// Who answered, and what it took.
+    fn answers(&self, registry: &mut Registry) {
+        let finishes: Family<Finish, Counter<u64, AtomicU64>> = Family::default();
+        let tokens: Family<Tokens, Counter<u64, AtomicU64>> = Family::default();
+        for (provider, model, sum) in self.sums.all() {
+            for (finish, count) in sum.finishes() {
+                let labels = Finish { provider: provider.clone(), model: model.clone(), finish };
+                finishes.get_or_create(&labels).inc_by(count);
+            }
+            for (kind, count) in sum.tokens() {
+                let labels = Tokens { provider: provider.clone(), model: model.clone(), kind };
+                tokens.get_or_create(&labels).inc_by(count);
+            }
+        }
+        registry.register("completions", "Answers of providers, by how they ended.", finishes);
+        let about =
+            "Tokens, as providers count them; each is of the kind prompt or completion, and may be of a further one.";
+        registry.register("tokens", about, tokens);
     }
 }
 

@@ -128,6 +128,16 @@ impl Listener {
         }
     }
 
+    /// The same; a Unix socket is its owner's alone.
+    pub(super) async fn bind_private(address: &Address) -> io::Result<Self> {
+        let listener = Self::bind(address).await?;
+        #[cfg(unix)]
+        if let Self::Unix(_, Socket(path)) = &listener {
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        }
+        Ok(listener)
+    }
+
     /// Where it listens: with the port that the system chose, where that was left to it.
     pub(super) fn address(&self) -> Address {
         match self {

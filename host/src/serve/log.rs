@@ -1,4 +1,4 @@
-//! The access log: a line for each request, on stdout.
+//! The logs on stdout: a line for each request, and, by `egress_log`, one for each exchange that it led to.
 //!
 //! A line begins with its request and is written when the last of the answer is told, or the client has gone. Invariant: no
 //! header, no query, no body and no key is in it, and a reader of the log that stands still holds no request up.
@@ -11,15 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::egress_log;
 use super::figures::{End, Figures};
 use super::keys::Key;
 use super::refusal::Refusal;
+use super::report::Report;
 use super::settings::Log;
-use crate::runtime::CallError;
+use crate::runtime::{CallError, CallRecord};
 
 /// Lines that may wait for whoever reads them.
 const BACKLOG: usize = 4096;
@@ -31,6 +33,8 @@ const LAST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Writer {
     form: Log,
+    /// How exchanges are told of.
+    egress: Log,
     to: Option<To>,
     /// Says that the last line is written.
     done: Option<Mutex<Receiver<()>>>,
@@ -45,27 +49,33 @@ struct To {
 }
 
 impl Writer {
-    pub(super) fn start(form: Log) -> Self {
+    pub(super) fn start(form: Log, egress: Log) -> Self {
         let (lines, told) = sync_channel(BACKLOG);
         let (finish, done) = sync_channel(1);
         let to = To { lines, lost: Arc::default() };
         let missed = Arc::clone(&to.lost);
-        let begun = form != Log::Off
+        let begun = (form != Log::Off || egress != Log::Off)
             && std::thread::Builder::new()
-                .name("access-log".to_owned())
+                .name("log".to_owned())
                 .spawn(move || {
                     write(&told, &missed);
                     // The server may have stopped waiting.
                     let _ = finish.send(());
                 })
                 .is_ok();
-        Self { form, to: begun.then_some(to), done: begun.then(|| Mutex::new(done)) }
+        Self { form, egress, to: begun.then_some(to), done: begun.then(|| Mutex::new(done)) }
+    }
+
+    /// What a call is to record for its lines.
+    pub(super) fn record(&self) -> CallRecord {
+        if self.egress == Log::Off { CallRecord::new() } else { CallRecord::detailed() }
     }
 
     /// The line of a request that has come.
     pub(super) fn line(&self, head: &Parts, id: &HeaderValue, peer: Option<SocketAddr>, figures: &Figures) -> Line {
         Line(Box::new(Entry {
             form: self.form,
+            egress: self.egress,
             to: self.to.clone(),
             figures: figures.clone(),
             at: SystemTime::now(),
@@ -79,6 +89,8 @@ impl Writer {
             bytes: 0,
             end: End::Gone,
             why: None,
+            report: None,
+            record: None,
         }))
     }
 }
@@ -109,7 +121,7 @@ fn write(lines: &Receiver<Option<String>>, lost: &AtomicU64) {
         let _ = out.write_all(pending.as_bytes()).and_then(|()| out.flush());
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            tracing::warn!("{lost} lines of the access log are lost: stdout is not read as fast as they come");
+            tracing::warn!("{lost} lines of the log are lost: stdout is not read as fast as they come");
         }
         if ended {
             return;
@@ -122,6 +134,7 @@ pub(super) struct Line(Box<Entry>);
 
 struct Entry {
     form: Log,
+    egress: Log,
     to: Option<To>,
     figures: Figures,
     at: SystemTime,
@@ -135,6 +148,9 @@ struct Entry {
     bytes: u64,
     end: End,
     why: Option<String>,
+    report: Option<Report>,
+    /// Its exchanges, where they are to be told.
+    record: Option<CallRecord>,
 }
 
 impl Line {
@@ -158,6 +174,23 @@ impl Line {
         self.0.bytes += bytes as u64;
     }
 
+    /// Its call begins.
+    pub(super) fn calls(&mut self, record: &CallRecord) {
+        self.0.record = Some(record.clone()).filter(|_| self.0.egress != Log::Off);
+    }
+
+    /// The component's trailers have come.
+    pub(super) fn told(&mut self, trailers: Option<&HeaderMap>) {
+        if let Some(report) = trailers.and_then(Report::read) {
+            self.0.report = Some(report);
+        }
+    }
+
+    /// How long ago the request's head came.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.0.began.elapsed()
+    }
+
     pub(super) fn failed(&mut self, error: &CallError) {
         self.0.end = End::Failed;
         self.0.why = Some(error.to_string());
@@ -173,12 +206,26 @@ impl Line {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.figures.count(&self.path, self.status, self.end, self.began.elapsed());
+        if let Some(report) = &self.report {
+            self.figures.sums.add(report);
+        }
         let Some(To { lines, lost }) = &self.to else { return };
-        let line = match self.form {
+        let mut line = match self.form {
             Log::Json => self.json(),
-            Log::Text | Log::Off => self.text(),
+            Log::Text => self.text(),
+            Log::Off => String::new(),
         };
-        if lines.try_send(Some(line)).is_err() {
+        if let Some(record) = &self.record {
+            egress_log::write(
+                &mut line,
+                self.egress,
+                self.id(),
+                self.at + self.began.elapsed(),
+                record,
+                self.report.as_ref(),
+            );
+        }
+        if !line.is_empty() && lines.try_send(Some(line)).is_err() {
             lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -187,6 +234,7 @@ impl Drop for Entry {
 impl Entry {
     fn json(&self) -> String {
         let mut line = json!({
+            "log": "access",
             "time": seconds(self.at),
             "id": self.id(),
             "peer": self.peer.map(|peer| peer.ip().to_string()),
@@ -198,6 +246,10 @@ impl Entry {
             "milliseconds": milliseconds(self.began.elapsed()),
             "end": self.end.word(),
             "error": self.why,
+            "provider": self.report.as_ref().map(Report::provider),
+            "model": self.report.as_ref().map(Report::model),
+            "finish": self.report.as_ref().and_then(Report::finish),
+            "tokens": self.tokens(),
         })
         .to_string();
         line.push('\n');
@@ -209,8 +261,9 @@ impl Entry {
         let status = self.status.map_or_else(|| "-".to_owned(), |status| status.as_u16().to_string());
         let (key, id) = (self.key.as_deref().unwrap_or("-"), self.id());
         let why = self.why.as_ref().map(|why| format!(" {why:?}")).unwrap_or_default();
+        let report = self.report.as_ref().map(words).unwrap_or_default();
         format!(
-            "{:.3} {peer} {} {} {status} {}B {:.1}ms key={key} id={id} {}{why}\n",
+            "{:.3} {peer} {} {} {status} {}B {:.1}ms key={key} id={id}{report} {}{why}\n",
             seconds(self.at),
             self.method,
             self.path.escape_default(),
@@ -220,17 +273,34 @@ impl Entry {
         )
     }
 
+    /// By kind; absent where the provider gave no figures.
+    fn tokens(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let tokens = self.report.iter().flat_map(Report::tokens);
+        let tokens: serde_json::Map<_, _> = tokens.map(|(kind, count)| (kind.to_owned(), count.into())).collect();
+        Some(tokens).filter(|tokens| !tokens.is_empty())
+    }
+
     fn id(&self) -> &str {
         self.id.to_str().unwrap_or_default()
     }
 }
 
+/// ` provider=.. model=.. finish=.. prompt=3 completion=5`.
+fn words(report: &Report) -> String {
+    let mut out = format!(" provider={} model={}", report.provider(), report.model());
+    if let Some(finish) = report.finish() {
+        out.push_str(&format!(" finish={finish}"));
+    }
+    report.tokens().for_each(|(kind, count)| out.push_str(&format!(" {kind}={count}")));
+    out
+}
+
 /// Since 1970.
-fn seconds(at: SystemTime) -> f64 {
+pub(super) fn seconds(at: SystemTime) -> f64 {
     let milliseconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     f64::from(u32::try_from(milliseconds / 1000).unwrap_or(u32::MAX)) + f64::from((milliseconds % 1000) as u16) / 1000.0
 }
 
-fn milliseconds(took: Duration) -> f64 {
+pub(super) fn milliseconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 10_000.0).round() / 10.0
 }

@@ -6,15 +6,20 @@
 
 mod settings;
 mod listen;
+mod tls;
 mod connection;
 mod answer;
 mod keys;
 mod admission;
 mod body;
 mod quiet;
+mod report;
+mod timing;
 mod refusal;
 mod log;
+mod egress_log;
 mod figures;
+mod admin;
 mod stop;
 mod notify;
 
@@ -23,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use seaway_session::policy::Error;
 use seaway_session::{Drained, Environment};
 use tokio::sync::watch;
@@ -32,9 +38,10 @@ use tokio::time::Instant;
 pub use listen::Address;
 pub use settings::{Log, Settings, Written};
 pub use stop::{Stop, Teller};
+pub use tls::Tls;
 
 use crate::config::Config;
-use crate::reload::Reload;
+use crate::reload::Swapper;
 use crate::runtime::Runtime;
 use admission::Admission;
 use keys::Keys;
@@ -44,6 +51,9 @@ use notify::Notify;
 /// A server that listens.
 pub struct Server {
     listener: Listener,
+    /// Where it is administered.
+    admin: Option<Listener>,
+    swapper: Option<Swapper>,
     shared: Arc<Shared>,
     notify: Notify,
 }
@@ -74,6 +84,7 @@ struct Shared {
 struct Live {
     settings: Settings,
     keys: Keys,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// How far a server is on its way to its end.
@@ -97,20 +108,28 @@ impl Server {
     /// One line: a key that is missing, an address that others can reach without one, or that cannot be had.
     pub async fn bind(config: &Config, environment: &Environment, runtime: Runtime) -> Result<Self, Error> {
         let live = Live::of(config, environment)?;
-        let Settings { listen, calls, log, .. } = &live.settings;
+        let Settings { listen, admin, calls, log, egress_log, .. } = &live.settings;
         let listener = Listener::bind(listen)
             .await
             .map_err(|error| Error::new(format!("serve.listen: {listen} cannot be had: {error}")))?;
+        let admin = match admin {
+            None => None,
+            Some(address) => Some(
+                Listener::bind_private(address)
+                    .await
+                    .map_err(|error| Error::new(format!("serve.admin: {address} cannot be had: {error}")))?,
+            ),
+        };
         let shared = Shared {
             runtime,
             admission: Admission::new(*calls),
             phase: watch::Sender::new(Phase::Open),
-            log: log::Writer::start(*log),
+            log: log::Writer::start(*log, *egress_log),
             figures: figures::Figures::new(),
             ids: answer::Ids::default(),
             live: ArcSwap::from_pointee(live),
         };
-        Ok(Self { listener, shared: Arc::new(shared), notify: Notify::of(environment) })
+        Ok(Self { listener, admin, swapper: None, shared: Arc::new(shared), notify: Notify::of(environment) })
     }
 
     /// Where it listens.
@@ -119,18 +138,27 @@ impl Server {
         self.listener.address()
     }
 
-    /// Has the server go by the file that `reload` watches: who may call and how much changes with it, and a file whose
-    /// `[serve]` cannot be used is refused whole.
+    /// Where it is administered; absent where it is not.
     #[must_use]
-    pub fn follow(&self, reload: Reload, environment: &Environment) -> Reload {
+    pub fn admin(&self) -> Option<Address> {
+        self.admin.as_ref().map(Listener::address)
+    }
+
+    /// Has the server go by the texts that `swapper` puts in force: who may call and how much changes with them, and a text
+    /// whose `[serve]` cannot be used is refused whole.
+    #[must_use]
+    pub(crate) fn follow(self, swapper: Swapper, environment: &Environment) -> Self {
         let (shared, environment, address) = (Arc::clone(&self.shared), environment.clone(), self.address());
-        reload.followed(Box::new(move |config| {
-            let now = shared.live.load_full();
+        let begun = self.shared.live.load_full();
+        swapper.follow(Box::new(move |config| {
+            let begun = &begun.settings;
             let asked = &mut config.serve;
             let restart = [
-                ("listen", asked.listen != now.settings.listen),
-                ("calls", asked.calls != now.settings.calls),
-                ("log", asked.log != now.settings.log),
+                ("listen", asked.listen != begun.listen && !begun.given),
+                ("admin", asked.admin != begun.admin),
+                ("calls", asked.calls != begun.calls),
+                ("log", asked.log != begun.log),
+                ("egress_log", asked.egress_log != begun.egress_log),
             ];
             asked.listen = address.clone();
             let live = Live::of(config, &environment)?;
@@ -138,18 +166,21 @@ impl Server {
             config.warnings.extend(told.map(|(key, _)| format!("serve.{key} has changed; that takes a restart")));
             let shared = Arc::clone(&shared);
             Ok(Box::new(move || shared.live.store(Arc::new(live))))
-        }))
+        }));
+        Self { swapper: Some(swapper), ..self }
     }
 
     /// Serves until `stop` says so; then lets calls end as `[drain]` says, and its session with them.
     ///
     /// Dropping the future cuts everything.
     pub async fn run(self, mut stop: Stop) -> Ended {
-        let Self { listener, shared, notify } = self;
+        let Self { listener, admin, swapper, shared, notify } = self;
         notify.ready();
         let mut connections = JoinSet::new();
+        let mut admin = admin.zip(swapper).map(|(listener, swapper)| admin::Admin::new(listener, swapper));
         loop {
             tokio::select! {
+                () = admin::run(&mut admin) => {}
                 (socket, peer) = listener.accept() => {
                     connections.spawn(connection::serve(socket, peer, Arc::clone(&shared)));
                 }
@@ -158,7 +189,7 @@ impl Server {
             }
         }
         // Whoever comes from here on finds nobody, and may ask another server.
-        drop(listener);
+        drop((listener, admin));
         notify.stopping();
         shared.phase.send_replace(Phase::Draining);
         tracing::info!("draining: {} calls are under way", shared.admission.running());
@@ -190,7 +221,8 @@ async fn end(shared: &Shared, connections: &mut JoinSet<()>) -> usize {
 impl Live {
     fn of(config: &Config, environment: &Environment) -> Result<Self, Error> {
         config.serve.closed()?;
-        Ok(Self { settings: config.serve.clone(), keys: config.serve.keys(environment)? })
+        let tls = config.serve.tls.as_ref().map(Tls::read).transpose()?;
+        Ok(Self { settings: config.serve.clone(), keys: config.serve.keys(environment)?, tls })
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::keys::{Key, Keys};
 use super::listen::Address;
+use super::tls::Tls;
 
 /// `[serve]` of the file. What a restart alone changes says so; the rest is in force once the file is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -19,6 +20,11 @@ use super::listen::Address;
 pub struct Settings {
     /// Where to listen: `"127.0.0.1:4000"`, or `"unix:/run/seaway.sock"`. Default 127.0.0.1:4000. After a restart.
     pub listen: Address,
+    /// Where to be administered (`/admin/policy`): an address of loopback, or a Unix socket, which is its owner's alone. Whoever
+    /// reaches it may change the policy. Default nowhere. After a restart.
+    pub admin: Option<Address>,
+    /// Who the server is to its clients. Absent, as by default: it speaks no TLS. For connections that come later.
+    pub tls: Option<Tls>,
     /// Who may call. Default nobody needs a key, and then only this machine can connect.
     pub keys: Vec<Written>,
     /// Calls at a time; further ones wait. Default 1024, at least 1. After a restart.
@@ -40,6 +46,11 @@ pub struct Settings {
     pub comments: Timeout,
     /// A line for each request on stdout. Default text. After a restart.
     pub log: Log,
+    /// A line for each exchange with a provider, on stdout too. Default off. After a restart.
+    pub egress_log: Log,
+    /// True if the command line says where to listen: then the file does not.
+    #[serde(skip)]
+    pub(crate) given: bool,
 }
 
 /// How requests are told of.
@@ -59,6 +70,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: Address::default(),
+            admin: None,
+            tls: None,
             keys: Vec::new(),
             calls: 1024,
             queue: 1024,
@@ -69,6 +82,8 @@ impl Default for Settings {
             body_timeout: Period::seconds(30),
             comments: Timeout::seconds(15),
             log: Log::Text,
+            egress_log: Log::Off,
+            given: false,
         }
     }
 }
@@ -99,8 +114,13 @@ impl Settings {
     pub(crate) fn read(document: &Document) -> Result<(Self, Vec<String>), Error> {
         let mut settings: Self = document.section("serve")?.unwrap_or_default();
         settings.check().map_err(|error| document.locate(error))?;
-        if let Address::Unix(path) = &mut settings.listen {
-            *path = document.resolve(path);
+        for address in [Some(&mut settings.listen), settings.admin.as_mut()].into_iter().flatten() {
+            if let Address::Unix(path) = address {
+                *path = document.resolve(path);
+            }
+        }
+        if let Some(tls) = &mut settings.tls {
+            tls.rebase(document);
         }
         for path in settings.keys.iter_mut().filter_map(|key| key.file.as_mut()) {
             *path = document.resolve(path);
@@ -113,6 +133,11 @@ impl Settings {
     fn check(&self) -> Result<(), Error> {
         if self.calls == 0 {
             return Err(Error::key("serve.calls", "0 would admit no call; write at least 1"));
+        }
+        if let Some(admin) = self.admin.as_ref().filter(|admin| !admin.is_of_this_machine()) {
+            let message =
+                format!("{admin} can be reached from other machines; write \"unix:admin.sock\" or \"127.0.0.1:4001\"");
+            return Err(Error::key("serve.admin", message));
         }
         if self.max_head.0 < LEAST_HEAD {
             return Err(Error::key("serve.max_head", "is too small for a request's head; write at least \"8KiB\""));
@@ -201,6 +226,10 @@ mod tests {
             ("[serve]\nkeys = [{ env = \"A\", model = [] }]", "model"),
             ("[serve]\nkeys = [{ env = \"A\", calls = 0 }]", "keys[0]"),
             ("[serve]\nlog = \"xml\"", "serve.log"),
+            ("[serve]\ntls = { cert = \"a\" }", "key"),
+            ("[serve]\ntls = { cert = \"a\", key = \"b\", ca = \"c\" }", "serve.tls.ca"),
+            ("[serve]\nadmin = \"0.0.0.0:4001\"", "serve.admin"),
+            ("[serve]\negress_log = \"on\"", "serve.egress_log"),
             ("[serve]\nkays = []", "serve.kays"),
         ] {
             let error = read(text).unwrap_err();

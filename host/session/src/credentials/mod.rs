@@ -128,6 +128,12 @@ impl Credentials {
         Ok(Self { redact: Redact::new(redact), named, asks })
     }
 
+    /// The names in a head's placeholders.
+    pub(crate) fn named(&self, headers: &HeaderMap) -> Vec<String> {
+        let named = headers.values().filter_map(|value| find(value.as_bytes()).map(|placeholder| placeholder.name));
+        named.filter(|name| self.named.contains_key(*name)).map(str::to_owned).collect()
+    }
+
     /// What there is to wait for until [`Credentials::apply`] knows all secrets of a request: commands that tell some of
     /// them. Absent, mostly, if there is none. A secret that may not go there is not asked for.
     pub(crate) fn due(

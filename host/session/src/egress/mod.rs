@@ -110,6 +110,8 @@ pub struct Egress {
     exact: HashMap<Origin, Trust>,
     /// Entries of `egress.allow` that stand for many destinations.
     patterns: Vec<Rule>,
+    /// `egress.allow` as it is written, for who wants to know which entry it was.
+    allow: Vec<Rule>,
     private: Vec<Private>,
     /// Destinations that the operator wrote, which does not allow them.
     named: HashSet<Origin>,
@@ -153,7 +155,9 @@ impl Egress {
         let (private, methods) = (private.clone(), methods.clone());
         let refusals = Refusals::new(*mode, counters);
         let named = overridden.cloned().collect();
-        Self { exact, patterns, private, named, methods, listed: allow.is_some(), refusals }
+        let listed = allow.is_some();
+        let allow = allow.clone().unwrap_or_default();
+        Self { exact, patterns, allow, private, named, methods, listed, refusals }
     }
 
     /// Admits a request by its method and destination, and says what addresses the destination may have.

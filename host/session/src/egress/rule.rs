@@ -2,6 +2,7 @@
 //!
 //! An entry limits what it names: without a scheme it means both, without a scheme and a port it means every port.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -9,8 +10,8 @@ use http::Method;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::Trust;
 use super::address::{self, Host};
+use super::{Egress, Trust};
 use crate::route::{Origin, Scheme};
 
 /// An entry of `egress.allow`.
@@ -97,6 +98,20 @@ impl Rule {
             None => (below, scheme.map(Scheme::default_port)),
         };
         suffix(name).map(|suffix| Self::Wildcard { scheme, suffix, port }).ok_or_else(|| not_a_name(text))
+    }
+}
+
+impl Egress {
+    /// What allows a destination: the entry of `egress.allow`, a `base_url` that the operator wrote, a row of the built-in
+    /// `providers`; or `none`, as under `egress.mode = "count"`.
+    pub(crate) fn rule(&self, origin: &Origin) -> Cow<'static, str> {
+        let entry = self.allow.iter().position(|rule| rule.trust(origin).is_some());
+        match (entry, self.exact.get(origin)) {
+            (Some(place), _) => Cow::Owned(format!("egress.allow[{place}]")),
+            (None, Some(Trust::Named)) => Cow::Borrowed("base_url"),
+            (None, Some(Trust::Public | Trust::Local)) => Cow::Borrowed("providers"),
+            (None, None) => Cow::Borrowed("none"),
+        }
     }
 }
 

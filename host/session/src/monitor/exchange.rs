@@ -72,6 +72,7 @@ impl Exchange {
         let error = error.after_attempts(self.attempts.load(Ordering::Relaxed));
         let (stage, kind) = (error.stage(), error.kind());
         self.counters.failed(stage, kind.word());
+        self.record.fails(&error);
         self.tell(Signal::Failed { stage, kind, request_sent: error.request_sent() });
         error
     }

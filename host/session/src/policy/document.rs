@@ -110,7 +110,7 @@ impl Document {
         self.path.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
     }
 
-    fn root(&self) -> DeTable<'_> {
+    pub(super) fn root(&self) -> DeTable<'_> {
         DeTable::parse(&self.text).expect("the text was parsed once already").into_inner()
     }
 

@@ -10,6 +10,7 @@ mod document;
 mod origins;
 mod explain;
 mod reference;
+mod said;
 mod stamp;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::{body, credentials, dns, drain, egress, monitor, pool, proxy, retry, 
 pub use document::Document;
 pub use error::Error;
 pub use reference::reference;
+pub use said::{Change, Said};
 pub(crate) use stamp::Stamp;
 use units::Timeout;
 

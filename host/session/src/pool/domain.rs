@@ -35,6 +35,12 @@ impl fmt::Display for Isolation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Domain(u64);
 
+impl fmt::Display for Domain {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
 impl Domain {
     /// A domain that no other equals, in this process.
     #[must_use]

@@ -271,6 +271,12 @@ impl Pool {
         });
     }
 
+    /// How many connections of each route no exchange under this policy would use.
+    pub(crate) fn retiring(&self, snapshot: &Snapshot) -> Vec<(Arc<Route>, usize)> {
+        let inner = self.shared.lock();
+        inner.machine.retiring(|route| snapshot.keeps(route, None), |connection| connection.kept_by(snapshot))
+    }
+
     /// The sockets and the waiters of each route, in parts.
     pub(crate) fn sockets(&self) -> Vec<(Arc<Route>, Sockets)> {
         self.shared.lock().machine.census()

@@ -67,13 +67,7 @@ pub(super) fn trusted(settings: &Settings, ca: &str, base: &Trusted) -> Result<T
     let Trusted { mut roots, mut revoked, mut shown } = base.clone();
     for path in &settings.ca {
         let before = roots.len();
-        let bytes = read(ca, path)?;
-        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
-        let lists = lists.map_err(|error| unusable(ca, path, &error))?;
-        for certificate in certificates(ca, path, &bytes, !lists.is_empty())? {
-            roots.add(certificate).map_err(|error| unusable(ca, path, &error))?;
-        }
-        revoked.extend(lists);
+        revoked.extend(authorities(ca, path, &mut roots)?);
         let and = if shown.is_empty() { "" } else { " and " };
         shown.push_str(&format!("{and}{} of {}", roots.len() - before, path.display()));
     }
@@ -81,6 +75,33 @@ pub(super) fn trusted(settings: &Settings, ca: &str, base: &Trusted) -> Result<T
         return Err(Error::key("tls.roots", "`none` without `tls.ca` believes nobody; name a file of roots"));
     }
     Ok(Trusted { roots, revoked, shown })
+}
+
+/// Adds a file's roots, and says which revocation lists it holds; `name` is the key of the file that names the file.
+///
+/// # Errors
+/// What is wrong with it, and what would make it right.
+pub fn authorities(
+    name: &str,
+    path: &Path,
+    roots: &mut RootCertStore,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    let bytes = read(name, path)?;
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    let lists = lists.map_err(|error| unusable(name, path, &error))?;
+    for certificate in certificates(name, path, &bytes, !lists.is_empty())? {
+        roots.add(certificate).map_err(|error| unusable(name, path, &error))?;
+    }
+    Ok(lists)
+}
+
+/// A certificate with those that lead from it to a root; `name` is the key of the file that names the file.
+///
+/// # Errors
+/// What is wrong with it, and what would make it right.
+pub fn chain(name: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let bytes = read(name, path)?;
+    certificates(name, path, &bytes, false)
 }
 
 fn platform(environment: &Environment) -> CertificateResult {
@@ -114,8 +135,7 @@ pub(super) fn client(
         (Some(_), None) => Err(Error::key("tls.client_cert", "needs `tls.client_key` beside it")),
         (None, Some(_)) => Err(Error::key("tls.client_key", "needs `tls.client_cert` beside it")),
         (Some(chain), Some(key)) => {
-            let bytes = read("tls.client_cert", chain)?;
-            Ok(Some((certificates("tls.client_cert", chain, &bytes, false)?, private_key(key)?)))
+            Ok(Some((self::chain("tls.client_cert", chain)?, private_key("tls.client_key", key)?)))
         }
     }
 }
@@ -136,8 +156,11 @@ fn certificates(
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    let name = "tls.client_key";
+/// The key of a certificate; `name` is the key of the file that names the file.
+///
+/// # Errors
+/// What is wrong with it, and what would make it right.
+pub fn private_key(name: &str, path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     let bytes = read(name, path)?;
     let shown = path.display();
     let text = String::from_utf8_lossy(&bytes);

@@ -5,7 +5,7 @@
 //! number is part of the route, so that a connection made under one client certificate is never lent to another.
 //! Verification is switched off by two keys only.
 
-mod files;
+pub mod files;
 mod pin;
 mod sessions;
 mod verifier;

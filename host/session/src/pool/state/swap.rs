@@ -46,6 +46,26 @@ impl<R: Route, C: Carry, W: Clone> State<R, C, W> {
         self.pump(actions);
     }
 
+    /// How many connections of each route no later exchange would use again: those that `keeps` does not keep, and where it
+    /// does not keep a route, whatever is open of it.
+    pub(crate) fn retiring(&self, route: impl Fn(&R) -> bool, keeps: impl Fn(&C) -> bool) -> Vec<(R, usize)> {
+        let mut gone: Vec<(R, usize)> = Vec::new();
+        let mut add = |route: &R, more: usize| match gone.iter_mut().find(|(known, _)| known == route) {
+            Some((_, count)) => *count += more,
+            None => gone.push((route.clone(), more)),
+        };
+        let open = self.books.each().filter(|(_, closing)| !closing);
+        open.filter(|(of, _)| !route(of)).for_each(|(of, _)| add(of, 1));
+        for (of, lane) in self.lanes.iter().filter(|(of, _)| route(of)) {
+            let idle = lane.idle.iter().filter(|idle| !keeps(&idle.connection)).count();
+            let shared = lane.shared.iter().filter(|shared| !shared.retired && !keeps(&shared.connection)).count();
+            if idle + shared > 0 {
+                add(of, idle + shared);
+            }
+        }
+        gone
+    }
+
     /// Takes everybody out of the queue: what is being opened for them is nobody's.
     pub(crate) fn dismiss(&mut self) -> Vec<W> {
         self.waiting = 0;
