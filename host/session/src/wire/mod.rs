@@ -315,7 +315,6 @@ impl Sender {
     ///
     /// Whoever hands one over while the connection closes may find that it lies where nobody looks any more. hyper gives
     /// it back once nothing is left that could hand over more; so this gives up being able to.
-    #[expect(clippy::type_complexity, reason = "what hyper returns, on a connection that takes requests")]
     fn send(
         &mut self,
         mut request: Outgoing,
