@@ -15,7 +15,10 @@ use crate::{
         AssistantMessage, Audio, CacheControl, Error, File, Image, Message, OpenReasoning, Part, ReasoningBlock,
         Source, TextPart, ToolCall, ToolResult,
     },
-    dialect::carry::{Carrier, arguments, bad, base64, put_base64, unsupported},
+    dialect::{
+        carry::{Carrier, arguments, bad, unsupported},
+        content::{base64, put_base64},
+    },
     json::{self, Object},
 };
 
@@ -332,7 +335,7 @@ fn blob(to: &mut Object<'_>, media: &Media<'_>, data: &str) -> Result<(), Error>
         return Err(bad("content that is sent along needs its media type"));
     };
     to.set("mimeType", media_type);
-    put_base64(to.key("data"), data);
+    put_base64(to.key("data"), "", data);
     Ok(())
 }
 
