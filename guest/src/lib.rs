@@ -17,7 +17,7 @@
 )]
 
 pub mod bindings;
-mod json;
+use seaway_json as json;
 pub mod api;
 pub mod provider;
 pub mod dialect;

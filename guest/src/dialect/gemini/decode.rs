@@ -19,17 +19,18 @@ use crate::{
     },
     dialect::{Decoder, hash, refusal, unexpected},
     frame::Event,
+    json,
 };
 
 /// Reads a whole answer. Whatever error its body reports, its status said that all is well: that is the provider's failure.
 pub(super) fn whole(body: &[u8]) -> Result<Vec<Delta>, Error> {
     let contradictory = |error: Error| Error { kind: ErrorKind::Provider, status: Some(200), ..error };
     let text = std::str::from_utf8(body).map_err(|error| contradictory(unexpected(body, &error.to_string())))?;
-    let unreadable = |error: serde_json::Error| contradictory(failed(text, &error.to_string()));
+    let unreadable = |error: json::Wrong| contradictory(failed(text, &error.to_string()));
     // A server that streams without having been asked for events sends a list of them.
     let events: Vec<Body<'_>> = match text.trim_start().starts_with('[') {
-        true => serde_json::from_str(text).map_err(unreadable)?,
-        false => vec![serde_json::from_str(text).map_err(unreadable)?],
+        true => json::read(text).map_err(unreadable)?,
+        false => vec![json::read(text).map_err(unreadable)?],
     };
     let mut deltas = Vec::with_capacity(8);
     let mut state = Stream { whole: true, ..Stream::default() };
@@ -85,7 +86,7 @@ impl Decoder for Stream {
         if data.is_empty() || data == "[DONE]" {
             return Ok(());
         }
-        let body: Body<'_> = serde_json::from_str(data).map_err(|error| failed(data, &error.to_string()))?;
+        let body: Body<'_> = json::read(data).map_err(|error| failed(data, &error.to_string()))?;
         if let Some(error) = body.error {
             return Err(reported(error, data.as_bytes()));
         }
