@@ -9,7 +9,7 @@
 
 mod read;
 
-pub use read::{Fault, Field, Loose, Pairs, Raws, Rules, Scalar, Slot, Wrong, read};
+pub use read::{Any, Fault, Field, Loose, Pairs, Raws, Rules, Scalar, Slot, Wrong, read};
 
 use serde::Serialize;
 

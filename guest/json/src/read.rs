@@ -8,13 +8,13 @@
 //! serde_json parses once, into places that say by themselves what they take; a struct of [`reader!`](crate::reader) only
 //! knows which of its fields a key names.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 /// Reads a value.
 ///
@@ -170,6 +170,18 @@ macro_rules! reader {
             $($(#[$about])* $seen $field: $kind,)*
         }
 
+        $crate::fields!(@ $strict, $name [$($life)*] $($([$needed])? $key $(| $alias)* => $field,)*);
+    };
+    ($($rest:tt)*) => { $crate::reader!(+ false, $($rest)*); };
+}
+
+/// How a struct is read that is declared elsewhere: as [`reader!`](crate::reader), without the types.
+#[macro_export]
+macro_rules! fields {
+    ([strict] $name:ident { $($fields:tt)* }) => { $crate::fields!(@ true, $name [] $($fields)*); };
+    (@ $strict:literal, $name:ident [$($life:tt)*]
+        $($([$needed:ident])? $key:literal $(| $alias:literal)* => $field:ident,)*
+    ) => {
         impl<'a> $crate::Slot<'a> for $name $($life)* {
             fn what(&self) -> &'static str {
                 "an object"
@@ -184,14 +196,36 @@ macro_rules! reader {
             }
 
             fn field(&mut self, key: &str) -> $crate::Field<'_, 'a> {
+                // A field that has no key does not compile.
+                let Self { $($field,)* } = self;
                 match key {
-                    $($key $(| $alias)* => $crate::Slot::place(&mut self.$field),)*
+                    $($key $(| $alias)* => $crate::Slot::place($field),)*
                     _ => $crate::Field::Unknown,
                 }
             }
         }
     };
-    ($($rest:tt)*) => { $crate::reader!(+ false, $($rest)*); };
+}
+
+/// How an enum is read whose variants are words.
+#[macro_export]
+macro_rules! words {
+    ($name:ident { $($word:literal => $variant:ident,)* }) => {
+        impl<'a> $crate::Slot<'a> for $name {
+            fn what(&self) -> &'static str {
+                concat!("one of" $(, " `", $word, "`")*)
+            }
+
+            fn put(&mut self, value: $crate::Scalar<'a>) -> bool {
+                let $crate::Scalar::Text(word) = value else { return false };
+                *self = match &*word {
+                    $($word => Self::$variant,)*
+                    _ => return false,
+                };
+                true
+            }
+        }
+    };
 }
 
 impl<'a, T: Slot<'a> + Default> Slot<'a> for Option<T> {
@@ -272,6 +306,86 @@ impl<'a, T: Slot<'a> + Default> Slot<'a> for Pairs<T> {
             self.0.len() - 1
         });
         self.0[place].1.place()
+    }
+}
+
+impl<'a, T: Slot<'a> + Default> Slot<'a> for BTreeMap<String, T> {
+    fn what(&self) -> &'static str {
+        "an object"
+    }
+
+    fn open(&mut self, list: bool) -> Option<&'static Rules> {
+        (!list).then_some(Rules::NONE)
+    }
+
+    fn field(&mut self, key: &str) -> Field<'_, 'a> {
+        self.entry(key.to_owned()).or_default().place()
+    }
+}
+
+impl<'a> Slot<'a> for Map<String, Value> {
+    fn what(&self) -> &'static str {
+        "an object"
+    }
+
+    fn open(&mut self, list: bool) -> Option<&'static Rules> {
+        (!list).then_some(Rules::NONE)
+    }
+
+    fn field(&mut self, key: &str) -> Field<'_, 'a> {
+        self.entry(key).or_insert(Value::Null).place()
+    }
+}
+
+impl<'a> Slot<'a> for Value {
+    fn what(&self) -> &'static str {
+        "JSON"
+    }
+
+    fn put(&mut self, value: Scalar<'a>) -> bool {
+        *self = match value {
+            Scalar::Null => Self::Null,
+            Scalar::Bool(yes) => yes.into(),
+            Scalar::Unsigned(number) => number.into(),
+            Scalar::Signed(number) => number.into(),
+            Scalar::Float(number) => number.into(),
+            Scalar::Text(text) => Self::String(text.into_owned()),
+        };
+        true
+    }
+
+    fn open(&mut self, list: bool) -> Option<&'static Rules> {
+        *self = if list { Self::Array(Vec::new()) } else { Self::Object(Map::new()) };
+        Some(Rules::NONE)
+    }
+
+    fn field(&mut self, key: &str) -> Field<'_, 'a> {
+        self.as_object_mut().map_or(Field::Unknown, |object| object.field(key))
+    }
+
+    fn item(&mut self) -> Field<'_, 'a> {
+        self.as_array_mut().map_or(Field::Unknown, Slot::item)
+    }
+}
+
+/// Any value, as it is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Any<'a>(Option<&'a RawValue>);
+
+impl<'a> Any<'a> {
+    /// Its JSON.
+    pub fn get(self) -> &'a str {
+        self.0.map_or("null", RawValue::get)
+    }
+}
+
+impl<'a> Slot<'a> for Any<'a> {
+    fn what(&self) -> &'static str {
+        "JSON"
+    }
+
+    fn place(&mut self) -> Field<'_, 'a> {
+        Field::Raw(&mut self.0)
     }
 }
 
@@ -373,6 +487,7 @@ macro_rules! scalar {
 }
 scalar!(bool, "true or false", Scalar::Bool(yes) => Some(yes));
 scalar!(u64, "a whole number", Scalar::Unsigned(number) => Some(number));
+scalar!(usize, "a whole number", Scalar::Unsigned(number) => number.try_into().ok());
 scalar!(u32, "a whole number", Scalar::Unsigned(number) => number.try_into().ok());
 scalar!(u8, "a byte", Scalar::Unsigned(number) => number.try_into().ok());
 scalar!(

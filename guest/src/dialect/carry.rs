@@ -3,14 +3,14 @@
 //! Before: a dialect's `encode`. After: the exchange. Invariant: a parameter that is there is carried, refused, or dropped
 //! because somebody asked for that; content is never dropped.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{Exchange, Url, exchange::FORBIDDEN};
 use crate::{
     bindings::{Error, ErrorKind, Request},
-    json::Object,
+    json::{self, Any, Object, Pairs},
     provider::Target,
 };
 
@@ -138,7 +138,7 @@ pub(super) fn escaped(text: &str) -> String {
 
 /// JSON that is merged into the body last: what the request says, and what the model's row adds where the caller said nothing.
 pub(super) struct Extra<'e> {
-    asked: BTreeMap<String, &'e RawValue>,
+    asked: Vec<(String, Any<'e>)>,
     row: Map<String, Value>,
 }
 
@@ -147,16 +147,16 @@ impl<'e> Extra<'e> {
     pub(super) fn of(carrier: &Carrier<'e>, owned: &[&str]) -> Result<Self, Error> {
         let asked = match &carrier.request.extra_json {
             Some(extra) => object(extra, "extra-json", owned)?,
-            None => BTreeMap::new(),
+            None => Vec::new(),
         };
         Ok(Self { asked, row: carrier.target.extra.cloned().unwrap_or_default() })
     }
 
     /// Takes out the object `name`, which the dialect shares with the caller but for the keys of `owned`.
     pub(super) fn within(&mut self, name: &str, owned: &[&str]) -> Result<Self, Error> {
-        let asked = match self.asked.remove(name) {
-            Some(raw) => object(raw.get(), name, owned)?,
-            None => BTreeMap::new(),
+        let asked = match self.asked.iter().position(|(key, _)| key == name) {
+            Some(place) => object(self.asked.remove(place).1.get(), name, owned)?,
+            None => Vec::new(),
         };
         let row = match self.row.remove(name) {
             Some(Value::Object(row)) => row,
@@ -180,18 +180,18 @@ impl<'e> Extra<'e> {
             to.raw(key, value.get());
         }
         for (key, value) in &self.row {
-            if !written.contains(&key.as_str()) && !self.asked.contains_key(key) {
+            if !written.contains(&key.as_str()) && !self.asked.iter().any(|(asked, _)| asked == key) {
                 to.set(key, value);
             }
         }
     }
 }
 
-fn object<'j>(json: &'j str, name: &str, owned: &[&str]) -> Result<BTreeMap<String, &'j RawValue>, Error> {
-    let object: BTreeMap<String, &RawValue> =
-        serde_json::from_str(json).map_err(|error| bad(format!("`{name}` is no JSON object: {error}")).about(name))?;
-    match object.keys().find(|key| owned.contains(&key.as_str())) {
-        Some(key) => {
+fn object<'j>(json: &'j str, name: &str, owned: &[&str]) -> Result<Vec<(String, Any<'j>)>, Error> {
+    let Pairs(object) =
+        json::read(json).map_err(|error| bad(format!("`{name}` is no JSON object: {error}")).about(name))?;
+    match object.iter().find(|(key, _)| owned.contains(&key.as_str())) {
+        Some((key, _)) => {
             Err(bad(format!("`{name}` may not set `{key}`, which is a parameter of its own")).about(key.as_str()))
         }
         None => Ok(object),

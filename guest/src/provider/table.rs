@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fmt, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::json;
+
 /// `providers.toml` as JSON, which the build script makes of it: so the component needs no second parser.
 const PROVIDERS: &str = include_str!(concat!(env!("OUT_DIR"), "/providers.json"));
 
@@ -24,10 +26,11 @@ pub struct Table {
 }
 
 /// Who puts the keys in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Credentials {
     /// The host: the component writes `seaway-credential:NAME` where the key belongs.
+    #[default]
     Placeholder,
 }
 
@@ -44,7 +47,7 @@ impl Table {
     /// # Errors
     /// If it is not JSON, or names a column that does not exist.
     pub fn from_json(document: &str) -> Result<Self, TableError> {
-        serde_json::from_str(document).map_err(|error| TableError(format!("SEAWAY_MODELS: {error}")))
+        json::read(document).map_err(|error| TableError(format!("SEAWAY_MODELS: {error}")))
     }
 
     /// The document for `SEAWAY_MODELS`.
@@ -186,7 +189,7 @@ pub enum Auth {
 }
 
 /// A signature that takes the place of a key. The keys to sign with are the host's alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sign {
     /// The service that it is for: `bedrock`.
@@ -245,10 +248,11 @@ pub struct Quirks {
 }
 
 /// How reasoning is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasoningStyle {
     /// `reasoning_effort`.
+    #[default]
     Effort,
     /// `reasoning: {effort, max_tokens}`.
     Object,
@@ -257,10 +261,11 @@ pub enum ReasoningStyle {
 }
 
 /// How earlier reasoning goes back to the provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum History {
     /// `reasoning_content` beside the content.
+    #[default]
     ReasoningContent,
     /// `reasoning` beside the content.
     Reasoning,
@@ -271,10 +276,11 @@ pub enum History {
 }
 
 /// How a document is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Files {
     /// A part of type `file`.
+    #[default]
     File,
     /// A part of type `document_url`.
     DocumentUrl,
@@ -307,3 +313,71 @@ pub struct Model {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
 }
+
+// How the component reads a table. The host reads its own from TOML, with serde.
+json::fields!([strict] Table {
+    "providers" => providers,
+    "models" => models,
+    "credentials" => credentials,
+});
+
+json::fields!([strict] Row {
+    "dialect" => dialect,
+    "base_url" => base_url,
+    "base_url_env" => base_url_env,
+    "key_env" => key_env,
+    "credential" => credential,
+    "local" => local,
+    "auth" => auth,
+    "path" => path,
+    "api_version" => api_version,
+    "api_version_env" => api_version_env,
+    "region" => region,
+    "region_env" => region_env,
+    "project" => project,
+    "project_env" => project_env,
+    "sign" => sign,
+    "default_model" => default_model,
+    "quirks" => quirks,
+});
+
+json::fields!([strict] Quirks {
+    "max_tokens" => max_tokens,
+    "reasoning_models" => reasoning_models,
+    "developer" => developer,
+    "seed" => seed,
+    "required" => required,
+    "tool_id_length" => tool_id_length,
+    "stream_options" => stream_options,
+    "budget_models" => budget_models,
+    "reasoning" => reasoning,
+    "history" => history,
+    "files" => files,
+    "file_urls" => file_urls,
+    "cache_control" => cache_control,
+    "lacks" => lacks,
+});
+
+json::fields!([strict] Sign {
+    [needed] "service" => service,
+    [needed] "access_key_env" => access_key_env,
+    [needed] "secret_key_env" => secret_key_env,
+    [needed] "token_env" => token_env,
+});
+
+json::fields!([strict] Model {
+    [needed] "provider" => provider,
+    [needed] "model" => model,
+    "base_url" => base_url,
+    "credential" => credential,
+    "api_version" => api_version,
+    "region" => region,
+    "drop_unsupported" => drop_unsupported,
+    "extra" => extra,
+});
+
+json::words!(Credentials { "placeholder" => Placeholder, });
+json::words!(Auth { "bearer" => Bearer, "api-key" => ApiKey, "x-api-key" => XApiKey, "x-goog-api-key" => XGoogApiKey, });
+json::words!(ReasoningStyle { "effort" => Effort, "object" => Object, "thinking" => Thinking, });
+json::words!(History { "reasoning_content" => ReasoningContent, "reasoning" => Reasoning, "thinking" => Thinking, "reasoning_details" => ReasoningDetails, });
+json::words!(Files { "file" => File, "document_url" => DocumentUrl, });

@@ -194,7 +194,7 @@ impl Stream {
             kind if kind.ends_with("tool_use") => Content::Other,
             _ => {
                 // JSON without its white space: it may go into an event, where the end of a line would end it.
-                let block: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+                let block: Value = json::read(raw.get()).unwrap_or_default();
                 let annotation = Annotation::OtherJson(block.to_string());
                 deltas.push(Delta::Annotation(AnnotationDelta { choice: 0, annotation }));
                 Content::Other
@@ -313,7 +313,7 @@ fn thoughts(text: Option<String>, signature: Option<String>) -> Option<Delta> {
 /// A page of the web as such; a place in a document as the provider wrote it.
 /// <https://platform.claude.com/docs/en/build-with-claude/citations> (2026-11)
 fn cited(raw: &RawValue) -> Option<Annotation> {
-    let citation: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    let citation: Value = json::read(raw.get()).unwrap_or_default();
     if !citation.is_object() {
         return None;
     }

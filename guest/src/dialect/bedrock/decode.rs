@@ -259,7 +259,7 @@ fn thoughts(more: Reasoning, deltas: &mut Vec<Delta>) {
 /// A source: a page of the web, or what else the service writes.
 /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Citation.html> (2026-11)
 fn noted(raw: &RawValue) -> Delta {
-    let citation: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    let citation: Value = json::read(raw.get()).unwrap_or_default();
     let text = |place: &str| citation.pointer(place).and_then(Value::as_str).map(str::to_owned);
     let annotation = match text("/location/web/url") {
         Some(url) => {

@@ -210,7 +210,7 @@ fn thoughts(text: Option<String>) -> Option<Delta> {
 /// Sources, as the provider wrote them: they are documents and results of tools, and no pages of the web.
 /// <https://docs.cohere.com/docs/tool-use-citations> (2026-11)
 fn citations(raw: Option<&RawValue>, deltas: &mut Vec<Delta>) {
-    let list = match raw.map(|raw| serde_json::from_str(raw.get())) {
+    let list = match raw.map(|raw| json::read(raw.get())) {
         Some(Ok(serde_json::Value::Array(list))) => list,
         Some(Ok(one @ serde_json::Value::Object(_))) => vec![one],
         _ => Vec::new(),

@@ -438,7 +438,7 @@ fn noted(raw: &RawValue) -> Annotation {
 
 /// JSON without its white space: it may go into an event, where the end of a line would end it.
 fn one_line(json: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(json).map_or_else(|_| "{}".to_owned(), |value| value.to_string())
+    json::read::<serde_json::Value>(json).map_or_else(|_| "{}".to_owned(), |value| value.to_string())
 }
 
 fn source(url: String, title: Option<String>) -> UrlCitation {
