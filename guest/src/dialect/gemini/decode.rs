@@ -124,7 +124,8 @@ impl Decoder for Stream {
 impl Stream {
     fn body(&mut self, body: Body<'_>, bytes: &[u8], deltas: &mut Vec<Delta>) -> Result<(), Error> {
         let tier = body.usage_metadata.as_ref().and_then(|usage| usage.service_tier.as_deref());
-        self.start(body.response_id, body.model_version, body.create_time.as_deref(), tier, bytes, deltas);
+        let (id, model) = (body.response_id.as_deref(), body.model_version.as_deref());
+        self.start(id, model, body.create_time.as_deref(), tier, bytes, deltas);
         if let Some(usage) = body.usage_metadata.filter(|usage| usage.prompt_token_count.is_some()) {
             self.usage = Some(figures(&usage));
         }
@@ -143,32 +144,34 @@ impl Stream {
     /// The answer starts with its first event, and again where a later one names what that left out.
     fn start(
         &mut self,
-        id: Option<String>,
-        model: Option<String>,
+        id: Option<&str>,
+        model: Option<&str>,
         created: Option<&str>,
         tier: Option<&str>,
         bytes: &[u8],
         deltas: &mut Vec<Delta>,
     ) {
-        let tier = tier.filter(|tier| !tier.is_empty()).map(tier_word);
         match &mut self.start {
             None => {
+                let made_up = || format!("chatcmpl-{:016x}", hash(bytes));
                 let start = Start {
-                    id: id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("chatcmpl-{:016x}", hash(bytes))),
-                    model: model.unwrap_or_default(),
+                    id: id.filter(|id| !id.is_empty()).map_or_else(made_up, str::to_owned),
+                    model: model.unwrap_or_default().to_owned(),
                     created: created.and_then(seconds).unwrap_or_default(),
                     system_fingerprint: None,
-                    service_tier: tier,
+                    service_tier: tier.filter(|tier| !tier.is_empty()).map(tier_word),
                 };
                 deltas.push(Delta::Start(start.clone()));
                 self.start = Some(start);
             }
             Some(start) => {
                 let model = model.filter(|model| start.model.is_empty() && !model.is_empty());
-                let tier = tier.filter(|_| start.service_tier.is_none());
+                let tier = tier.filter(|tier| start.service_tier.is_none() && !tier.is_empty());
                 if model.is_some() || tier.is_some() {
-                    start.model = model.unwrap_or_else(|| std::mem::take(&mut start.model));
-                    start.service_tier = tier.or_else(|| start.service_tier.take());
+                    if let Some(model) = model {
+                        model.clone_into(&mut start.model);
+                    }
+                    start.service_tier = tier.map(tier_word).or_else(|| start.service_tier.take());
                     deltas.push(Delta::Start(start.clone()));
                 }
             }

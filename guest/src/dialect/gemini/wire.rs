@@ -2,8 +2,10 @@
 //! <https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse> (2026-11)
 //!
 //! Before: the JSON of an answer or an event. After: `decode` turns it into deltas. Invariant: what an answer may lack is an
-//! option, and unknown keys are passed over. What few answers have stays text until it is needed: a type of its own for each
+//! option, unknown keys are passed over, and what every event repeats is borrowed. What few answers have stays text until it is needed: a type of its own for each
 //! of those would be most of the dialect's code.
+
+use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
@@ -15,10 +17,10 @@ json::reader! {
         "candidates" => pub(super) candidates: Option<Vec<Candidate<'a>>>,
         "promptFeedback" => pub(super) prompt_feedback: Option<&'a RawValue>,
         "usageMetadata" => pub(super) usage_metadata: Option<Usage<'a>>,
-        "modelVersion" => pub(super) model_version: Option<String>,
-        "responseId" => pub(super) response_id: Option<String>,
+        "modelVersion" => pub(super) model_version: Option<Cow<'a, str>>,
+        "responseId" => pub(super) response_id: Option<Cow<'a, str>>,
         /// Vertex's alone, as RFC 3339 writes it.
-        "createTime" => pub(super) create_time: Option<String>,
+        "createTime" => pub(super) create_time: Option<Cow<'a, str>>,
         "error" => pub(super) error: Option<&'a RawValue>,
     }
 }
@@ -75,6 +77,6 @@ json::reader! {
         "totalTokenCount" => pub(super) total_token_count: Option<u64>,
         "promptTokensDetails" => pub(super) prompt_tokens_details: Option<&'a RawValue>,
         "candidatesTokensDetails" => pub(super) candidates_tokens_details: Option<&'a RawValue>,
-        "serviceTier" => pub(super) service_tier: Option<String>,
+        "serviceTier" => pub(super) service_tier: Option<Cow<'a, str>>,
     }
 }

@@ -3,6 +3,8 @@
 //! Before: the lines of an answer. After: `fold`, or a stream's reader. Invariant: `done` alone ends an answer; one answer has
 //! one id, however its lines differ; calls, which come whole and mostly without an id, get one that is stable and single.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use crate::{
@@ -23,8 +25,8 @@ use crate::{
 json::reader! {
     /// A whole answer, or one line of a streamed one.
     struct Answer<'a> {
-        "model" => model: Option<String>,
-        "created_at" => created_at: Option<String>,
+        "model" => model: Option<Cow<'a, str>>,
+        "created_at" => created_at: Option<Cow<'a, str>>,
         "message" => message: Option<Message<'a>>,
         "done" => done: Option<bool>,
         "done_reason" => done_reason: Option<String>,
@@ -199,12 +201,12 @@ impl Stream {
 
 /// An answer has no id: the model and the moment make one.
 fn start(answer: &Answer<'_>, line: &str) -> Start {
-    let model = answer.model.clone().unwrap_or_default();
+    let model = answer.model.as_deref().unwrap_or_default();
     let moment = answer.created_at.as_deref();
     let seed = moment.map_or_else(|| line.to_owned(), |moment| format!("{model}/{moment}"));
     Start {
         id: format!("chatcmpl-{:016x}", hash(seed.as_bytes())),
-        model,
+        model: model.to_owned(),
         created: moment.and_then(seconds).unwrap_or(0),
         system_fingerprint: None,
         service_tier: None,
