@@ -22,5 +22,8 @@ pub mod api;
 pub mod provider;
 pub mod dialect;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(target_family = "wasm")]
 mod component;
