@@ -8,8 +8,15 @@
 #![forbid(unsafe_code)]
 
 mod read;
+mod slots;
+mod wrong;
+mod declare;
+#[cfg(test)]
+mod tests;
 
-pub use read::{Any, Fault, Field, Loose, Pairs, Raws, Rules, Scalar, Slot, Wrong, read};
+pub use read::{Field, Rules, Scalar, Slot, read};
+pub use slots::{Any, Loose, Pairs, Raws};
+pub use wrong::{Fault, Wrong};
 
 use serde::Serialize;
 

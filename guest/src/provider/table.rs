@@ -377,7 +377,64 @@ json::fields!([strict] Model {
 });
 
 json::words!(Credentials { "placeholder" => Placeholder, });
-json::words!(Auth { "bearer" => Bearer, "api-key" => ApiKey, "x-api-key" => XApiKey, "x-goog-api-key" => XGoogApiKey, });
+json::words!(Auth {
+    "bearer" => Bearer,
+    "api-key" => ApiKey,
+    "x-api-key" => XApiKey,
+    "x-goog-api-key" => XGoogApiKey,
+});
 json::words!(ReasoningStyle { "effort" => Effort, "object" => Object, "thinking" => Thinking, });
-json::words!(History { "reasoning_content" => ReasoningContent, "reasoning" => Reasoning, "thinking" => Thinking, "reasoning_details" => ReasoningDetails, });
+json::words!(History {
+    "reasoning_content" => ReasoningContent,
+    "reasoning" => Reasoning,
+    "thinking" => Thinking,
+    "reasoning_details" => ReasoningDetails,
+});
 json::words!(Files { "file" => File, "document_url" => DocumentUrl, });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every column and every word, as serde reads and writes them.
+    #[test]
+    fn the_component_reads_what_the_host_writes() {
+        assert_eq!(Table::from_json(PROVIDERS).unwrap(), serde_json::from_str(PROVIDERS).unwrap());
+        let row = |auth: &str, reasoning: &str, history: &str, files: &str| {
+            format!(
+                r#"{{"dialect": "openai", "base_url": "b", "base_url_env": ["a"], "key_env": ["k"], "credential": "c",
+                    "local": true, "auth": "{auth}", "path": "/p", "api_version": "1", "api_version_env": ["v"],
+                    "region": "r", "region_env": ["e"], "project": "p", "project_env": ["j"], "default_model": "m",
+                    "sign": {{"service": "s", "access_key_env": "a", "secret_key_env": "s", "token_env": "t"}},
+                    "quirks": {{"max_tokens": "m", "reasoning_models": ["o"], "developer": true, "seed": "s",
+                        "required": "any", "tool_id_length": 9, "stream_options": false, "budget_models": ["b"],
+                        "reasoning": "{reasoning}", "history": "{history}", "files": "{files}", "file_urls": true,
+                        "cache_control": true, "lacks": ["n"]}}}}"#
+            )
+        };
+        let rows = [
+            row("bearer", "effort", "reasoning_content", "file"),
+            row("api-key", "object", "reasoning", "document_url"),
+            row("x-api-key", "thinking", "thinking", "file"),
+            row("x-goog-api-key", "effort", "reasoning_details", "file"),
+        ];
+        let model = r#"{"provider": "p", "model": "m", "base_url": "b", "credential": "c", "api_version": "1",
+            "region": "r", "drop_unsupported": true, "extra": {"b": [1, -1, 1.5, true, null], "a": {"c": "d"}}}"#;
+        for row in rows {
+            let text =
+                format!(r#"{{"providers": {{"p": {row}}}, "models": {{"m": {model}}}, "credentials": "placeholder"}}"#);
+            let table = Table::from_json(&text).unwrap();
+            assert_eq!(table, serde_json::from_str(&text).unwrap());
+            assert_eq!(Table::from_json(&table.to_json()).unwrap(), table);
+        }
+    }
+
+    #[test]
+    fn a_column_that_does_not_exist_is_named() {
+        let wrong = |text: &str| Table::from_json(text).unwrap_err().to_string();
+        assert_eq!(wrong(r#"{"providers": {"p": {"url": "x"}}}"#), "SEAWAY_MODELS: unknown field `url`");
+        assert_eq!(wrong(r#"{"models": {"m": {"model": "x"}}}"#), "SEAWAY_MODELS: missing field `provider`");
+        let auth = wrong(r#"{"providers": {"p": {"auth": "basic"}}}"#);
+        assert!(auth.contains("`providers.p.auth` is not one of `bearer` `api-key`"), "{auth}");
+    }
+}
