@@ -55,9 +55,16 @@ fn run() -> Result<(), Box<dyn Error>> {
 fn build(out: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let host = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set")?);
     let workspace = host.parent().ok_or("the host crate has no folder above it")?;
-    for input in
-        ["guest/src", "guest/build.rs", "guest/providers.toml", "guest/Cargo.toml", "wit", "Cargo.toml", "Cargo.lock"]
-    {
+    for input in [
+        "guest/src",
+        "guest/json",
+        "guest/build.rs",
+        "guest/providers.toml",
+        "guest/Cargo.toml",
+        "wit",
+        "Cargo.toml",
+        "Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
     ensure_target(workspace)?;

@@ -17,10 +17,13 @@
 )]
 
 pub mod bindings;
-mod json;
+use seaway_json as json;
 pub mod api;
 pub mod provider;
 pub mod dialect;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(target_family = "wasm")]
 mod component;

@@ -3,8 +3,6 @@
 //! Before and after as for OpenAI's own path, whose parameters it takes. Invariant: what an answer holds beside its text is
 //! told too, in OpenAI's form.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
 use super::{
@@ -14,7 +12,7 @@ use super::{
 };
 use crate::{
     bindings::{Completion, Delta, Error, FinishReason, Part, Usage},
-    json,
+    json::{self, Pairs},
 };
 
 /// Reads a body: `{"model", "message" | "messages", ...}`, where `message` is the text of one message of the user, and all
@@ -24,18 +22,17 @@ use crate::{
 /// `bad-request`, naming the parameter at fault.
 pub fn parse_chat(body: &[u8], streams: bool) -> Result<Incoming, Error> {
     let text = request::text(body)?;
-    let mut fields: BTreeMap<String, &RawValue> =
-        serde_json::from_str(text).map_err(|error| request::explain(&error))?;
-    let mut incoming = match fields.remove("message") {
+    let Pairs(mut fields) = json::read::<Pairs<Option<&RawValue>>>(text).map_err(|wrong| request::explain(&wrong))?;
+    let message = fields.iter().position(|(key, _)| key == "message").map(|place| fields.remove(place).1);
+    let mut incoming = match message {
         None => request::parse(body)?,
-        Some(message) if message.get() != "null" && fields.contains_key("messages") => {
+        Some(Some(_)) if fields.iter().any(|(key, _)| key == "messages") => {
             return Err(bad("message", "`message` and `messages` are both there; give one of them"));
         }
-        Some(message) => {
-            let said = (message.get() != "null").then_some(message);
+        Some(said) => {
             let mut whole = Vec::with_capacity(body.len() + 64);
             let written: Written = json::object(&mut whole, |to| {
-                fields.iter().for_each(|(key, value)| to.raw(key, value.get()));
+                fields.iter().for_each(|(key, value)| to.raw(key, value.map_or("null", RawValue::get)));
                 let Some(message) = said else { return Ok(()) };
                 to.list("messages", [message], |out, message| {
                     json::object(out, |to| {

@@ -3,52 +3,44 @@
 //! Before: `request` has read the keys. After: the request. Invariant: content is kept or refused, never dropped; bytes in
 //! base64 stay base64.
 
-use std::{borrow::Cow, fmt};
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, SeqAccess, Visitor},
-};
+use std::borrow::Cow;
 
 use super::{parameters::unknown, request::bad};
 use crate::bindings::{
     AssistantMessage, Audio, CacheControl, Error, File, Image, Instructions, Message as Turn, OpenReasoning, Part,
     ReasoningBlock, Source, TextPart, ToolCall, ToolKind, ToolResult, UserMessage,
 };
+use crate::json::{self, Field, Loose, Rules, Scalar, Slot};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Message<'a> {
-    role: String,
-    #[serde(borrow, default)]
-    content: ContentBody<'a>,
-    name: Option<String>,
-    tool_calls: Option<Vec<ToolCallBody>>,
-    tool_call_id: Option<String>,
-    refusal: Option<String>,
-    audio: Option<AudioId>,
-    reasoning_content: Option<String>,
-    reasoning: Option<String>,
-    thinking_blocks: Option<Vec<ThinkingBlock>>,
-    cache_control: Option<CacheControlBody>,
-    // What answers carry and clients send back with them: it says nothing that a provider takes.
-    #[serde(rename = "annotations")]
-    _annotations: Option<IgnoredAny>,
-    #[serde(rename = "reasoning_details")]
-    _reasoning_details: Option<IgnoredAny>,
-    #[serde(rename = "provider_specific_fields")]
-    _provider_specific_fields: Option<IgnoredAny>,
-    /// The forerunner of `tool_calls`; clients send it as null.
-    function_call: Option<IgnoredAny>,
-    /// As answers carry them: see `answer::write_image`.
-    #[serde(borrow)]
-    images: Option<Vec<ImageBody<'a>>>,
+json::reader! {
+    [strict]
+    pub(super) struct Message<'a> {
+        [needed] "role" => role: String,
+        "content" => content: ContentBody<'a>,
+        "name" => name: Option<String>,
+        "tool_calls" => tool_calls: Option<Vec<ToolCallBody>>,
+        "tool_call_id" => tool_call_id: Option<String>,
+        "refusal" => refusal: Option<String>,
+        "audio" => audio: Option<AudioId>,
+        "reasoning_content" => reasoning_content: Option<String>,
+        "reasoning" => reasoning: Option<String>,
+        "thinking_blocks" => thinking_blocks: Option<Vec<ThinkingBlock>>,
+        "cache_control" => cache_control: Option<CacheControlBody>,
+        // What answers carry and clients send back with them: it says nothing that a provider takes.
+        "annotations" => _annotations: Option<Loose>,
+        "reasoning_details" => _reasoning_details: Option<Loose>,
+        "provider_specific_fields" => _provider_specific_fields: Option<Loose>,
+        /// The forerunner of `tool_calls`; clients send it as null.
+        "function_call" => function_call: Option<Loose>,
+        /// As answers carry them: see `answer::write_image`.
+        "images" => images: Option<Vec<ImageBody<'a>>>,
+    }
 }
 
-#[derive(Deserialize)]
-struct ImageBody<'a> {
-    #[serde(borrow)]
-    image_url: ImageUrl<'a>,
+json::reader! {
+    struct ImageBody<'a> {
+        [needed] "image_url" => image_url: ImageUrl<'a>,
+    }
 }
 
 /// A content: text, or parts.
@@ -60,105 +52,108 @@ pub(super) enum ContentBody<'a> {
     Parts(Vec<PartBody<'a>>),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PartBody<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-    refusal: Option<String>,
-    #[serde(borrow)]
-    image_url: Option<ImageUrl<'a>>,
-    #[serde(borrow)]
-    input_audio: Option<InputAudio<'a>>,
-    #[serde(borrow)]
-    file: Option<FileBody<'a>>,
-    cache_control: Option<CacheControlBody>,
+json::reader! {
+    [strict]
+    pub(super) struct PartBody<'a> {
+        [needed] "type" => kind: String,
+        "text" => text: Option<String>,
+        "refusal" => refusal: Option<String>,
+        "image_url" => image_url: Option<ImageUrl<'a>>,
+        "input_audio" => input_audio: Option<InputAudio<'a>>,
+        "file" => file: Option<FileBody<'a>>,
+        "cache_control" => cache_control: Option<CacheControlBody>,
+    }
 }
 
 /// An address, or an object around one.
+#[derive(Default)]
 struct ImageUrl<'a> {
     url: Cow<'a, str>,
     detail: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InputAudio<'a> {
-    #[serde(borrow)]
-    data: Cow<'a, str>,
-    format: String,
+json::reader! {
+    [strict]
+    struct InputAudio<'a> {
+        [needed] "data" => data: Cow<'a, str>,
+        [needed] "format" => format: String,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileBody<'a> {
-    #[serde(borrow, default)]
-    file_data: Cow<'a, str>,
-    file_id: Option<String>,
-    filename: Option<String>,
+json::reader! {
+    [strict]
+    struct FileBody<'a> {
+        "file_data" => file_data: Cow<'a, str>,
+        "file_id" => file_id: Option<String>,
+        "filename" => filename: Option<String>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CacheControlBody {
-    #[serde(rename = "type")]
-    kind: String,
-    ttl: Option<String>,
+json::reader! {
+    [strict]
+    pub(super) struct CacheControlBody {
+        [needed] "type" => kind: String,
+        "ttl" => ttl: Option<String>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ToolCallBody {
-    id: String,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    function: Option<FunctionBody>,
-    custom: Option<CustomBody>,
-    /// Streams number their calls, and clients send the number back.
-    #[serde(rename = "index")]
-    _index: Option<u32>,
-    extra_content: Option<ExtraContent>,
-    provider_specific_fields: Option<Signature>,
+json::reader! {
+    [strict]
+    struct ToolCallBody {
+        [needed] "id" => id: String,
+        "type" => kind: Option<String>,
+        "function" => function: Option<FunctionBody>,
+        "custom" => custom: Option<CustomBody>,
+        /// Streams number their calls, and clients send the number back.
+        "index" => _index: Option<u32>,
+        "extra_content" => extra_content: Option<ExtraContent>,
+        "provider_specific_fields" => provider_specific_fields: Option<Signature>,
+    }
 }
 
-/// The signature of a call, as answers carry it. <https://ai.google.dev/gemini-api/docs/thought-signatures#openai> (2026-11)
-#[derive(Deserialize)]
-struct ExtraContent {
-    google: Option<Signature>,
+json::reader! {
+    /// The signature of a call, as answers carry it. <https://ai.google.dev/gemini-api/docs/thought-signatures#openai> (2026-11)
+    struct ExtraContent {
+        "google" => google: Option<Signature>,
+    }
 }
 
-/// The same, as LiteLLM's clients have it. <https://docs.litellm.ai/blog/gemini_3> (2026-11)
-#[derive(Deserialize)]
-struct Signature {
-    thought_signature: Option<String>,
+json::reader! {
+    /// The same, as LiteLLM's clients have it. <https://docs.litellm.ai/blog/gemini_3> (2026-11)
+    struct Signature {
+        "thought_signature" => thought_signature: Option<String>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FunctionBody {
-    name: String,
-    arguments: String,
-    provider_specific_fields: Option<Signature>,
+json::reader! {
+    [strict]
+    struct FunctionBody {
+        [needed] "name" => name: String,
+        [needed] "arguments" => arguments: String,
+        "provider_specific_fields" => provider_specific_fields: Option<Signature>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CustomBody {
-    name: String,
-    input: String,
+json::reader! {
+    [strict]
+    struct CustomBody {
+        [needed] "name" => name: String,
+        [needed] "input" => input: String,
+    }
 }
 
-#[derive(Deserialize)]
-struct AudioId {
-    id: String,
+json::reader! {
+    struct AudioId {
+        [needed] "id" => id: String,
+    }
 }
 
-#[derive(Deserialize)]
-struct ThinkingBlock {
-    thinking: Option<String>,
-    signature: Option<String>,
-    data: Option<String>,
+json::reader! {
+    struct ThinkingBlock {
+        "thinking" => thinking: Option<String>,
+        "signature" => signature: Option<String>,
+        "data" => data: Option<String>,
+    }
 }
 
 /// One turn.
@@ -336,58 +331,51 @@ fn mark_text(part: Option<&mut TextPart>, mark: Option<CacheControl>) {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for ImageUrl<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Object<'o> {
-            #[serde(borrow)]
-            url: Cow<'o, str>,
-            detail: Option<String>,
+impl<'a> Slot<'a> for ImageUrl<'a> {
+    fn what(&self) -> &'static str {
+        "an address, or an object with a `url`"
+    }
+
+    fn put(&mut self, value: Scalar<'a>) -> bool {
+        self.url.put(value)
+    }
+
+    fn open(&mut self, list: bool) -> Option<&'static Rules> {
+        (!list).then_some(&Rules { strict: true, needed: &["url"] })
+    }
+
+    fn field(&mut self, key: &str) -> Field<'_, 'a> {
+        match key {
+            "url" => self.url.place(),
+            "detail" => self.detail.place(),
+            _ => Field::Unknown,
         }
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = ImageUrl<'de>;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an address, or an object with a `url`")
-            }
-            fn visit_borrowed_str<E>(self, url: &'de str) -> Result<Self::Value, E> {
-                Ok(ImageUrl { url: Cow::Borrowed(url), detail: None })
-            }
-            fn visit_str<E>(self, url: &str) -> Result<Self::Value, E> {
-                Ok(ImageUrl { url: Cow::Owned(url.to_owned()), detail: None })
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                let Object { url, detail } = Object::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                Ok(ImageUrl { url, detail })
-            }
-        }
-        deserializer.deserialize_any(Either)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for ContentBody<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Contents;
-        impl<'de> Visitor<'de> for Contents {
-            type Value = ContentBody<'de>;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a text or a list of parts")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(ContentBody::Text(text.to_owned()))
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(ContentBody::None)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut parts = Vec::new();
-                while let Some(part) = list.next_element()? {
-                    parts.push(part);
-                }
-                Ok(ContentBody::Parts(parts))
-            }
+impl<'a> Slot<'a> for ContentBody<'a> {
+    fn what(&self) -> &'static str {
+        "a text or a list of parts"
+    }
+
+    fn put(&mut self, value: Scalar<'a>) -> bool {
+        *self = match value {
+            Scalar::Null => Self::None,
+            Scalar::Text(text) => Self::Text(text.into_owned()),
+            Scalar::Bool(_) | Scalar::Unsigned(_) | Scalar::Signed(_) | Scalar::Float(_) => return false,
+        };
+        true
+    }
+
+    fn open(&mut self, list: bool) -> Option<&'static Rules> {
+        *self = Self::Parts(Vec::new());
+        list.then_some(Rules::NONE)
+    }
+
+    fn item(&mut self) -> Field<'_, 'a> {
+        match self {
+            Self::Parts(parts) => parts.item(),
+            Self::None | Self::Text(_) => Field::Unknown,
         }
-        deserializer.deserialize_any(Contents)
     }
 }

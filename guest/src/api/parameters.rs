@@ -3,12 +3,6 @@
 //! Before: `request` has read the keys. After: the request. Invariant: an unknown word or key inside a parameter is refused,
 //! naming what would be understood.
 
-use std::{collections::BTreeMap, fmt};
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
-};
 use serde_json::value::RawValue;
 
 use super::{
@@ -19,58 +13,56 @@ use crate::bindings::{
     AllowedTools, CustomTool, Effort, Error, FunctionTool, Grammar, JsonSchema, Location, Modality, Reasoning,
     ResponseFormat, TokenBias, Tool, ToolChoice, Verbosity, WebSearch,
 };
+use crate::json::{self, Field, Pairs, Rules, Scalar, Slot, Wrong};
 
 /// One text, or a list of them.
+#[derive(Default)]
 pub(super) struct OneOrMore(pub(super) Vec<String>);
 
-impl<'de> Deserialize<'de> for OneOrMore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Texts;
-        impl<'de> Visitor<'de> for Texts {
-            type Value = OneOrMore;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a text or a list of texts")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore(vec![text.to_owned()]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    texts.push(text);
-                }
-                Ok(OneOrMore(texts))
-            }
-        }
-        deserializer.deserialize_any(Texts)
+impl<'a> Slot<'a> for OneOrMore {
+    fn what(&self) -> &'static str {
+        "a text or a list of texts"
+    }
+
+    fn put(&mut self, value: Scalar<'a>) -> bool {
+        let Scalar::Text(text) = value else { return false };
+        self.0 = vec![text.into_owned()];
+        true
+    }
+
+    fn open(&mut self, list: bool) -> Option<&'static Rules> {
+        self.0.open(list)
+    }
+
+    fn item(&mut self) -> Field<'_, 'a> {
+        self.0.item()
     }
 }
 
-pub(super) fn biases(biases: Option<BTreeMap<String, f64>>) -> Result<Vec<TokenBias>, Error> {
+pub(super) fn biases(biases: Option<Pairs<f64>>) -> Result<Vec<TokenBias>, Error> {
     let one = |(token, bias): (String, f64)| match token.parse() {
         Ok(token) => Ok(TokenBias { token, bias }),
         Err(_) => Err(bad("logit_bias", format!("`logit_bias` has the key `{token}`, which is no token's number"))),
     };
-    biases.into_iter().flatten().map(one).collect()
+    biases.into_iter().flat_map(|biases| biases.0).map(one).collect()
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FormatBody<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(borrow)]
-    json_schema: Option<SchemaBody<'a>>,
+json::reader! {
+    [strict]
+    pub(super) struct FormatBody<'a> {
+        [needed] "type" => kind: String,
+        "json_schema" => json_schema: Option<SchemaBody<'a>>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SchemaBody<'a> {
-    name: String,
-    description: Option<String>,
-    #[serde(borrow)]
-    schema: Option<&'a RawValue>,
-    strict: Option<bool>,
+json::reader! {
+    [strict]
+    struct SchemaBody<'a> {
+        [needed] "name" => name: String,
+        "description" => description: Option<String>,
+        "schema" => schema: Option<&'a RawValue>,
+        "strict" => strict: Option<bool>,
+    }
 }
 
 pub(super) fn format(format: FormatBody<'_>) -> Result<ResponseFormat, Error> {
@@ -90,48 +82,49 @@ pub(super) fn format(format: FormatBody<'_>) -> Result<ResponseFormat, Error> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ToolBody<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(borrow)]
-    function: Option<FunctionBody<'a>>,
-    custom: Option<CustomBody>,
-    cache_control: Option<CacheControlBody>,
+json::reader! {
+    [strict]
+    pub(super) struct ToolBody<'a> {
+        [needed] "type" => kind: String,
+        "function" => function: Option<FunctionBody<'a>>,
+        "custom" => custom: Option<CustomBody>,
+        "cache_control" => cache_control: Option<CacheControlBody>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FunctionBody<'a> {
-    name: String,
-    description: Option<String>,
-    #[serde(borrow)]
-    parameters: Option<&'a RawValue>,
-    strict: Option<bool>,
+json::reader! {
+    [strict]
+    struct FunctionBody<'a> {
+        [needed] "name" => name: String,
+        "description" => description: Option<String>,
+        "parameters" => parameters: Option<&'a RawValue>,
+        "strict" => strict: Option<bool>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CustomBody {
-    name: String,
-    description: Option<String>,
-    format: Option<CustomFormat>,
+json::reader! {
+    [strict]
+    struct CustomBody {
+        [needed] "name" => name: String,
+        "description" => description: Option<String>,
+        "format" => format: Option<CustomFormat>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CustomFormat {
-    #[serde(rename = "type")]
-    kind: String,
-    grammar: Option<GrammarBody>,
+json::reader! {
+    [strict]
+    struct CustomFormat {
+        [needed] "type" => kind: String,
+        "grammar" => grammar: Option<GrammarBody>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GrammarBody {
-    syntax: String,
-    definition: String,
+json::reader! {
+    [strict]
+    struct GrammarBody {
+        [needed] "syntax" => syntax: String,
+        [needed] "definition" => definition: String,
+    }
 }
 
 pub(super) fn tool(tool: ToolBody<'_>) -> Result<Tool, Error> {
@@ -161,33 +154,35 @@ pub(super) fn tool(tool: ToolBody<'_>) -> Result<Tool, Error> {
     }
 }
 
-#[derive(Deserialize)]
-struct ChoiceObject {
-    #[serde(rename = "type")]
-    kind: String,
-    function: Option<Name>,
-    custom: Option<Name>,
-    allowed_tools: Option<Allowed>,
+json::reader! {
+    struct ChoiceObject {
+        [needed] "type" => kind: String,
+        "function" => function: Option<Name>,
+        "custom" => custom: Option<Name>,
+        "allowed_tools" => allowed_tools: Option<Allowed>,
+    }
 }
 
-#[derive(Deserialize)]
-struct Name {
-    name: String,
+json::reader! {
+    struct Name {
+        [needed] "name" => name: String,
+    }
 }
 
-#[derive(Deserialize)]
-struct Allowed {
-    mode: String,
-    tools: Vec<ChoiceObject>,
+json::reader! {
+    struct Allowed {
+        [needed] "mode" => mode: String,
+        [needed] "tools" => tools: Vec<ChoiceObject>,
+    }
 }
 
 /// A word, or a tool by name.
 pub(super) fn choice(choice: &RawValue) -> Result<ToolChoice, Error> {
-    let unreadable = |error| bad("tool_choice", format!("`tool_choice` cannot be read: {error}"));
+    let unreadable = |error: Wrong| bad("tool_choice", format!("`tool_choice` cannot be read: {error}"));
     if choice.get().starts_with('"') {
-        return choice_word(&serde_json::from_str::<String>(choice.get()).map_err(unreadable)?);
+        return choice_word(&json::read::<String>(choice.get()).map_err(unreadable)?);
     }
-    let choice: ChoiceObject = serde_json::from_str(choice.get()).map_err(unreadable)?;
+    let choice: ChoiceObject = json::read(choice.get()).map_err(unreadable)?;
     if choice.kind == "allowed_tools"
         && let Some(allowed) = choice.allowed_tools
     {
@@ -220,22 +215,23 @@ fn named(choice: ChoiceObject) -> Result<String, Error> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ReasoningBody {
-    effort: Option<String>,
-    max_tokens: Option<u64>,
-    enabled: Option<bool>,
+json::reader! {
+    [strict]
+    pub(super) struct ReasoningBody {
+        "effort" => effort: Option<String>,
+        "max_tokens" => max_tokens: Option<u64>,
+        "enabled" => enabled: Option<bool>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ThinkingBody {
-    #[serde(rename = "type")]
-    kind: String,
-    budget_tokens: Option<u64>,
-    /// Whether the thoughts come with the answer. They do.
-    display: Option<String>,
+json::reader! {
+    [strict]
+    pub(super) struct ThinkingBody {
+        [needed] "type" => kind: String,
+        "budget_tokens" => budget_tokens: Option<u64>,
+        /// Whether the thoughts come with the answer. They do.
+        "display" => display: Option<String>,
+    }
 }
 
 /// The three forms of one parameter: OpenAI's effort, OpenRouter's object, Anthropic's thinking.
@@ -306,51 +302,54 @@ pub(super) fn modalities(words: Option<Vec<String>>) -> Result<Vec<Modality>, Er
     words.into_iter().flatten().map(one).collect()
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct StreamOptionsBody {
-    pub(super) include_usage: Option<bool>,
-    pub(super) include_obfuscation: Option<bool>,
+json::reader! {
+    [strict]
+    pub(super) struct StreamOptionsBody {
+        "include_usage" => pub(super) include_usage: Option<bool>,
+        "include_obfuscation" => pub(super) include_obfuscation: Option<bool>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AudioBody {
-    pub(super) voice: String,
-    pub(super) format: String,
+json::reader! {
+    [strict]
+    pub(super) struct AudioBody {
+        [needed] "voice" => pub(super) voice: String,
+        [needed] "format" => pub(super) format: String,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PredictionBody<'a> {
-    #[serde(rename = "type")]
-    _kind: Option<String>,
-    #[serde(borrow)]
-    pub(super) content: ContentBody<'a>,
+json::reader! {
+    [strict]
+    pub(super) struct PredictionBody<'a> {
+        "type" => _kind: Option<String>,
+        [needed] "content" => pub(super) content: ContentBody<'a>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WebSearchBody {
-    search_context_size: Option<String>,
-    user_location: Option<UserLocation>,
+json::reader! {
+    [strict]
+    pub(super) struct WebSearchBody {
+        "search_context_size" => search_context_size: Option<String>,
+        "user_location" => user_location: Option<UserLocation>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UserLocation {
-    #[serde(rename = "type")]
-    _kind: Option<String>,
-    approximate: Option<Approximate>,
+json::reader! {
+    [strict]
+    struct UserLocation {
+        "type" => _kind: Option<String>,
+        "approximate" => approximate: Option<Approximate>,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Approximate {
-    city: Option<String>,
-    country: Option<String>,
-    region: Option<String>,
-    timezone: Option<String>,
+json::reader! {
+    [strict]
+    struct Approximate {
+        "city" => city: Option<String>,
+        "country" => country: Option<String>,
+        "region" => region: Option<String>,
+        "timezone" => timezone: Option<String>,
+    }
 }
 
 pub(super) fn web_search(search: WebSearchBody) -> WebSearch {

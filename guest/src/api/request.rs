@@ -3,9 +3,6 @@
 //! Before: `component` has read the body. After: `provider` finds the target. Invariant: every key is understood or refused
 //! by name; text is copied once, out of the body; schemas stay text.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -15,7 +12,10 @@ use super::{
         ToolBody, WebSearchBody,
     },
 };
-use crate::bindings::{AudioOutput, Error, ErrorKind, Label, Request, Sampling, StreamOptions};
+use crate::{
+    bindings::{AudioOutput, Error, ErrorKind, Label, Request, Sampling, StreamOptions},
+    json::{self, Fault, Pairs, Wrong},
+};
 
 /// A request that came in.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub struct Incoming {
 /// # Errors
 /// `bad-request`, naming the parameter at fault.
 pub fn parse(body: &[u8]) -> Result<Incoming, Error> {
-    let body: Body<'_> = serde_json::from_str(text(body)?).map_err(|error| explain(&error))?;
+    let body: Body<'_> = json::read(text(body)?).map_err(|error| explain(&error))?;
     body.into_incoming()
 }
 
@@ -41,78 +41,68 @@ pub(super) fn text(body: &[u8]) -> Result<&str, Error> {
         .map_err(|error| Error::new(ErrorKind::BadRequest, format!("the request is not UTF-8: {error}")))
 }
 
-/// serde's words for what is wrong, as ours.
-pub(super) fn explain(error: &serde_json::Error) -> Error {
-    let text = error.to_string();
-    let named = |text: &str| text.split('`').nth(1).map(str::to_owned);
-    let (message, param) = if text.starts_with("unknown field") {
-        let name = named(&text).unwrap_or_default();
-        (format!("`{name}` is not a parameter of this API"), Some(name))
-    } else if text.starts_with("missing field") {
-        let name = named(&text).unwrap_or_default();
-        (format!("`{name}` is missing"), Some(name))
-    } else {
-        (format!("the request cannot be read: {text}"), None)
-    };
-    Error { param, ..Error::new(ErrorKind::BadRequest, message) }
+/// What is wrong with a body, as an error.
+pub(super) fn explain(wrong: &Wrong) -> Error {
+    match wrong.fault() {
+        Fault::Unknown(key) => bad(key, format!("`{key}` is not a parameter of this API")),
+        Fault::Missing(key) => bad(key, format!("`{key}` is missing")),
+        Fault::Shape(place, _) if !place.is_empty() => bad(place, format!("the request cannot be read: {wrong}")),
+        Fault::Shape(..) | Fault::Json(_) => {
+            Error::new(ErrorKind::BadRequest, format!("the request cannot be read: {wrong}"))
+        }
+    }
 }
 
 pub(super) fn bad(param: &str, message: impl Into<String>) -> Error {
     Error::new(ErrorKind::BadRequest, message).about(param)
 }
 
-/// OpenAI's parameters, and the few that its followers share.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body<'a> {
-    model: String,
-    #[serde(borrow)]
-    messages: Vec<Message<'a>>,
-    temperature: Option<f64>,
-    top_p: Option<f64>,
-    top_k: Option<u32>,
-    presence_penalty: Option<f64>,
-    frequency_penalty: Option<f64>,
-    logit_bias: Option<BTreeMap<String, f64>>,
-    seed: Option<i64>,
-    stop: Option<OneOrMore>,
-    max_tokens: Option<u64>,
-    max_completion_tokens: Option<u64>,
-    n: Option<u32>,
-    #[serde(borrow)]
-    response_format: Option<FormatBody<'a>>,
-    #[serde(borrow)]
-    tools: Option<Vec<ToolBody<'a>>>,
-    #[serde(borrow)]
-    tool_choice: Option<&'a RawValue>,
-    parallel_tool_calls: Option<bool>,
-    reasoning_effort: Option<String>,
-    /// OpenRouter's form of the same.
-    reasoning: Option<ReasoningBody>,
-    /// Anthropic's form of the same.
-    thinking: Option<ThinkingBody>,
-    verbosity: Option<String>,
-    logprobs: Option<bool>,
-    top_logprobs: Option<u32>,
-    stream: Option<bool>,
-    stream_options: Option<StreamOptionsBody>,
-    modalities: Option<Vec<String>>,
-    audio: Option<AudioBody>,
-    #[serde(borrow)]
-    prediction: Option<PredictionBody<'a>>,
-    web_search_options: Option<WebSearchBody>,
-    service_tier: Option<String>,
-    user: Option<String>,
-    safety_identifier: Option<String>,
-    prompt_cache_key: Option<String>,
-    prompt_cache_retention: Option<String>,
-    store: Option<bool>,
-    metadata: Option<BTreeMap<String, String>>,
-    /// The names of LiteLLM's clients for leaving out what a provider cannot take, and for what this API does not know.
-    #[serde(alias = "drop_unsupported")]
-    drop_params: Option<bool>,
-    #[serde(borrow)]
-    extra_body: Option<&'a RawValue>,
+json::reader! {
+    [strict]
+    /// OpenAI's parameters, and the few that its followers share.
+    struct Body<'a> {
+        [needed] "model" => model: String,
+        [needed] "messages" => messages: Vec<Message<'a>>,
+        "temperature" => temperature: Option<f64>,
+        "top_p" => top_p: Option<f64>,
+        "top_k" => top_k: Option<u32>,
+        "presence_penalty" => presence_penalty: Option<f64>,
+        "frequency_penalty" => frequency_penalty: Option<f64>,
+        "logit_bias" => logit_bias: Option<Pairs<f64>>,
+        "seed" => seed: Option<i64>,
+        "stop" => stop: Option<OneOrMore>,
+        "max_tokens" => max_tokens: Option<u64>,
+        "max_completion_tokens" => max_completion_tokens: Option<u64>,
+        "n" => n: Option<u32>,
+        "response_format" => response_format: Option<FormatBody<'a>>,
+        "tools" => tools: Option<Vec<ToolBody<'a>>>,
+        "tool_choice" => tool_choice: Option<&'a RawValue>,
+        "parallel_tool_calls" => parallel_tool_calls: Option<bool>,
+        "reasoning_effort" => reasoning_effort: Option<String>,
+        /// OpenRouter's form of the same.
+        "reasoning" => reasoning: Option<ReasoningBody>,
+        /// Anthropic's form of the same.
+        "thinking" => thinking: Option<ThinkingBody>,
+        "verbosity" => verbosity: Option<String>,
+        "logprobs" => logprobs: Option<bool>,
+        "top_logprobs" => top_logprobs: Option<u32>,
+        "stream" => stream: Option<bool>,
+        "stream_options" => stream_options: Option<StreamOptionsBody>,
+        "modalities" => modalities: Option<Vec<String>>,
+        "audio" => audio: Option<AudioBody>,
+        "prediction" => prediction: Option<PredictionBody<'a>>,
+        "web_search_options" => web_search_options: Option<WebSearchBody>,
+        "service_tier" => service_tier: Option<String>,
+        "user" => user: Option<String>,
+        "safety_identifier" => safety_identifier: Option<String>,
+        "prompt_cache_key" => prompt_cache_key: Option<String>,
+        "prompt_cache_retention" => prompt_cache_retention: Option<String>,
+        "store" => store: Option<bool>,
+        "metadata" => metadata: Option<Pairs<String>>,
+        /// The names of LiteLLM's clients for leaving out what a provider cannot take, and for what this API does not know.
+        "drop_params" | "drop_unsupported" => drop_params: Option<bool>,
+        "extra_body" => extra_body: Option<&'a RawValue>,
+    }
 }
 
 impl Body<'_> {
@@ -177,7 +167,12 @@ impl Body<'_> {
             prompt_cache_key: self.prompt_cache_key,
             prompt_cache_retention: self.prompt_cache_retention,
             store: self.store,
-            metadata: self.metadata.into_iter().flatten().map(|(key, value)| Label { key, value }).collect(),
+            metadata: self
+                .metadata
+                .into_iter()
+                .flat_map(|pairs| pairs.0)
+                .map(|(key, value)| Label { key, value })
+                .collect(),
             extra_json: self.extra_body.map(|extra| extra.get().to_owned()).filter(|extra| extra != "null"),
             drop_unsupported: self.drop_params.unwrap_or_default(),
             ..Request::new(self.model, Vec::new())

@@ -76,8 +76,8 @@ type Stream = (wit_bindgen::StreamReader<Delta>, wit_bindgen::FutureReader<Resul
 fn note(finish: &mut Finish, deltas: &[Delta]) {
     for delta in deltas {
         if let Delta::Finish(choice) = delta {
-            finish.choices.push(choice.clone());
-            finish.choices.sort_by_key(|choice| choice.choice);
+            let place = finish.choices.partition_point(|other| other.choice <= choice.choice);
+            finish.choices.insert(place, choice.clone());
         } else if let Delta::Usage(usage) = delta {
             finish.usage = Some(*usage);
         }

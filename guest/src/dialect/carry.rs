@@ -1,17 +1,16 @@
-//! What every encoder does with a request: refuse by name, drop where that is asked for, escape, merge.
+//! What every encoder does with a request: refuse by name, drop where that is asked for, escape, merge, address.
 //!
 //! Before: a dialect's `encode`. After: the exchange. Invariant: a parameter that is there is carried, refused, or dropped
 //! because somebody asked for that; content is never dropped.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{Exchange, Url, exchange::FORBIDDEN};
 use crate::{
-    bindings::{Error, ErrorKind, Request, Source},
-    json::Object,
+    bindings::{Error, ErrorKind, Request},
+    json::{self, Any, Object, Pairs},
     provider::Target,
 };
 
@@ -23,21 +22,39 @@ pub(super) struct Carrier<'e> {
 }
 
 impl<'e> Carrier<'e> {
-    /// The exchange with a JSON body, to a path below the base URL.
-    pub(super) fn exchange(&self, path: &str, body: Vec<u8>) -> Result<Exchange, Error> {
+    /// The exchange with a JSON body: the key's header field, the dialect's own and the caller's.
+    pub(super) fn exchange(&self, url: Url, own: &[(&str, &str)], body: Vec<u8>) -> Result<Exchange, Error> {
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         headers.extend(Exchange::key_header(self.target)?);
+        headers.extend(own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         for header in &self.request.extra_headers {
             let name = header.name.to_ascii_lowercase();
+            let taken = FORBIDDEN.contains(&name.as_str()) || own.iter().any(|(own, _)| *own == name);
             // A placeholder in a header of the caller's own would have the host put a key where no dialect wants one.
-            if FORBIDDEN.contains(&name.as_str()) || header.value.contains("seaway-credential:") {
-                let message = format!("the header `{name}` cannot be set by a request");
-                return Err(Error::new(ErrorKind::BadRequest, message).about("extra_headers"));
+            if taken || header.value.contains("seaway-credential:") {
+                return Err(bad(format!("the header `{name}` cannot be set by a request")).about("extra_headers"));
             }
             headers.push((name, header.value.clone()));
         }
+        Ok(Exchange { url, headers, body })
+    }
+
+    /// The address of a path behind the base URL.
+    pub(super) fn below(&self, path: &str) -> Result<Url, Error> {
+        Url::parse(&format!("{}{path}", self.base_url()?.trim_end_matches('/')))
+    }
+
+    /// The same for a path that is the API's version and what follows it. Other programs' variables for the base URL hold
+    /// none of it, or all: what is there already is not repeated.
+    pub(super) fn below_version(&self, version: &str, method: &str) -> Result<Url, Error> {
         let base = self.base_url()?;
-        Ok(Exchange { url: Url::parse(&format!("{}{path}", base.trim_end_matches('/')))?, headers, body })
+        let base = base.trim_end_matches('/');
+        match self.target.path {
+            Some(path) => self.below(path),
+            None if base.ends_with(&format!("{version}{method}")) => Url::parse(base),
+            None if base.ends_with(version) => self.below(method),
+            None => self.below(&format!("{version}{method}")),
+        }
     }
 
     /// The base URL, with what belongs into its places.
@@ -51,6 +68,7 @@ impl<'e> Carrier<'e> {
     }
 
     /// Refuses a parameter that is there, unless it may be dropped.
+    #[inline(never)]
     pub(super) fn cannot(&self, parameter: &str, there: bool) -> Result<(), Error> {
         let dropped = self.request.drop_unsupported || self.target.drop_unsupported;
         if !there || dropped {
@@ -66,6 +84,7 @@ impl<'e> Carrier<'e> {
     }
 
     /// Whether a parameter that is there is to be written: what the row says that its provider lacks is not.
+    #[inline(never)]
     pub(super) fn carries(&self, parameter: &str, there: bool) -> Result<bool, Error> {
         if !there || self.target.takes(parameter) {
             return Ok(there);
@@ -117,31 +136,9 @@ pub(super) fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Content in base64, if it is here and not at an address or with the provider.
-pub(super) fn base64(source: &Source) -> Result<Option<Cow<'_, str>>, Error> {
-    match source {
-        Source::Bytes(bytes) => Ok(Some(Cow::Owned(BASE64_STANDARD.encode(bytes)))),
-        Source::Base64(text) => {
-            // It goes into the body without being escaped.
-            let clean = text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_'));
-            if clean { Ok(Some(Cow::Borrowed(text))) } else { Err(bad("content is said to be base64, and is not")) }
-        }
-        Source::Url(_) | Source::Id(_) => Ok(None),
-    }
-}
-
-/// Writes a string of clean base64 without looking at it again.
-pub(super) fn put_base64(out: &mut Vec<u8>, data: &str) {
-    out.push(b'"');
-    out.extend_from_slice(data.as_bytes());
-    out.push(b'"');
-}
-
 /// JSON that is merged into the body last: what the request says, and what the model's row adds where the caller said nothing.
 pub(super) struct Extra<'e> {
-    asked: BTreeMap<String, &'e RawValue>,
+    asked: Vec<(String, Any<'e>)>,
     row: Map<String, Value>,
 }
 
@@ -150,16 +147,16 @@ impl<'e> Extra<'e> {
     pub(super) fn of(carrier: &Carrier<'e>, owned: &[&str]) -> Result<Self, Error> {
         let asked = match &carrier.request.extra_json {
             Some(extra) => object(extra, "extra-json", owned)?,
-            None => BTreeMap::new(),
+            None => Vec::new(),
         };
         Ok(Self { asked, row: carrier.target.extra.cloned().unwrap_or_default() })
     }
 
     /// Takes out the object `name`, which the dialect shares with the caller but for the keys of `owned`.
     pub(super) fn within(&mut self, name: &str, owned: &[&str]) -> Result<Self, Error> {
-        let asked = match self.asked.remove(name) {
-            Some(raw) => object(raw.get(), name, owned)?,
-            None => BTreeMap::new(),
+        let asked = match self.asked.iter().position(|(key, _)| key == name) {
+            Some(place) => object(self.asked.remove(place).1.get(), name, owned)?,
+            None => Vec::new(),
         };
         let row = match self.row.remove(name) {
             Some(Value::Object(row)) => row,
@@ -183,20 +180,64 @@ impl<'e> Extra<'e> {
             to.raw(key, value.get());
         }
         for (key, value) in &self.row {
-            if !written.contains(&key.as_str()) && !self.asked.contains_key(key) {
+            if !written.contains(&key.as_str()) && !self.asked.iter().any(|(asked, _)| asked == key) {
                 to.set(key, value);
             }
         }
     }
 }
 
-fn object<'j>(json: &'j str, name: &str, owned: &[&str]) -> Result<BTreeMap<String, &'j RawValue>, Error> {
-    let object: BTreeMap<String, &RawValue> =
-        serde_json::from_str(json).map_err(|error| bad(format!("`{name}` is no JSON object: {error}")).about(name))?;
-    match object.keys().find(|key| owned.contains(&key.as_str())) {
-        Some(key) => {
+fn object<'j>(json: &'j str, name: &str, owned: &[&str]) -> Result<Vec<(String, Any<'j>)>, Error> {
+    let Pairs(object) =
+        json::read(json).map_err(|error| bad(format!("`{name}` is no JSON object: {error}")).about(name))?;
+    match object.iter().find(|(key, _)| owned.contains(&key.as_str())) {
+        Some((key, _)) => {
             Err(bad(format!("`{name}` may not set `{key}`, which is a parameter of its own")).about(key.as_str()))
         }
         None => Ok(object),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bindings::{Header, Message},
+        provider::{Table, resolve},
+    };
+
+    /// The exchange of a request with these: its address, or why there is none.
+    fn address(base: &str, headers: &[(&str, &str)]) -> Result<String, ErrorKind> {
+        let table = Table::from_json(r#"{"credentials": "placeholder"}"#).unwrap();
+        let target = resolve(&table, "anthropic/m").unwrap();
+        let header = |(name, value): &(&str, &str)| Header { name: (*name).into(), value: (*value).into() };
+        let request = Request {
+            base_url: Some(base.to_owned()),
+            extra_headers: headers.iter().map(header).collect(),
+            ..Request::new("anthropic/m", vec![Message::user("x")])
+        };
+        let carrier = Carrier { target: &target, request: &request };
+        let url = carrier.below_version("/v1", "/messages").map_err(|error| error.kind)?;
+        let exchange = carrier.exchange(url, &[("anthropic-version", "2023-06-01")], Vec::new());
+        exchange.map(|exchange| exchange.url.to_string()).map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn a_base_url_holds_none_of_the_path_or_its_version_or_all_of_it() {
+        for base in ["https://x", "https://x/", "https://x/v1", "https://x/v1/", "https://x/v1/messages"] {
+            assert_eq!(address(base, &[]).as_deref(), Ok("https://x/v1/messages"), "{base}");
+        }
+        assert_eq!(address("https://x/anthropic", &[]).as_deref(), Ok("https://x/anthropic/v1/messages"));
+        assert_eq!(address("", &[]), Err(ErrorKind::Configuration));
+    }
+
+    #[test]
+    fn a_header_that_is_not_the_callers_is_refused() {
+        assert!(address("https://x", &[("Anthropic-Beta", "context-1m")]).is_ok());
+        for (name, value) in
+            [("X-Api-Key", "k"), ("anthropic-version", "1"), ("Host", "y"), ("x-note", "seaway-credential:anthropic")]
+        {
+            assert_eq!(address("https://x", &[(name, value)]), Err(ErrorKind::BadRequest), "{name}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use super::parameters::bad;
+use super::carry::bad;
 use crate::bindings::{Error, Message, Part, ReasoningBlock, Request, Source, Tool};
 
 /// Roughly how long a request's body gets, in bytes, so that it is allocated once.
@@ -18,19 +18,19 @@ pub(super) fn weight(request: &Request) -> usize {
             Source::Bytes(bytes) => bytes.len() / 3 * 4 + 4,
         }
     }
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let part = |part: &Part| {
-        let length = match part {
+        let content = match part {
             Part::Text(part) => part.text.len(),
             Part::Image(image) => source(&image.source),
             Part::Audio(audio) => source(&audio.source),
             Part::File(file) => source(&file.source),
             Part::Refusal(text) | Part::Reasoning(ReasoningBlock::Redacted(text)) => text.len(),
-            Part::Reasoning(ReasoningBlock::Open(open)) => {
-                open.text.len() + open.signature.as_ref().map_or(0, String::len)
-            }
-            Part::ToolCall(call) => 128 + call.arguments.len(),
+            Part::Reasoning(ReasoningBlock::Open(open)) => open.text.len() + length(&open.signature),
+            // Arguments are JSON, and go as text to some.
+            Part::ToolCall(call) => 128 + call.arguments.len() / 4 * 5,
         };
-        length + 64
+        content + 64
     };
     let message = |message: &Message| match message {
         Message::System(said) | Message::Developer(said) => said.parts.iter().map(|part| 64 + part.text.len()).sum(),
@@ -39,11 +39,8 @@ pub(super) fn weight(request: &Request) -> usize {
         Message::Tool(said) => said.parts.iter().map(part).sum::<usize>() + 128,
     };
     let tool = |tool: &Tool| match tool {
-        Tool::Function(tool) => {
-            let lengths = [&tool.schema_json, &tool.description].map(|text| text.as_ref().map_or(0, String::len));
-            128 + lengths.iter().sum::<usize>()
-        }
-        Tool::Custom(_) => 0,
+        Tool::Function(tool) => 128 + length(&tool.schema_json) + length(&tool.description),
+        Tool::Custom(tool) => 256 + length(&tool.description),
     };
     let all = request.messages.iter().map(message).sum::<usize>() + request.tools.iter().map(tool).sum::<usize>();
     // Escapes make text longer: quotes and line feeds are a few in a hundred.
@@ -83,6 +80,17 @@ pub(super) fn put_base64(out: &mut Vec<u8>, prefix: &str, data: &str) {
     out.extend_from_slice(prefix.as_bytes());
     out.extend_from_slice(data.as_bytes());
     out.push(b'"');
+}
+
+/// The beginning of a `data:` URL. <https://www.rfc-editor.org/rfc/rfc2397>
+pub(super) fn prefix(media_type: Option<&str>) -> Result<String, Error> {
+    match media_type {
+        Some(kind) if kind.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',')) => {
+            Ok(format!("data:{kind};base64,"))
+        }
+        Some(_) => Err(bad("a media type has characters that none can have")),
+        None => Err(bad("content that is sent along needs its media type")),
+    }
 }
 
 /// A media type that JSON needs not escape, in lower case and without its parameters.

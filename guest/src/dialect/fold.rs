@@ -24,6 +24,7 @@ pub fn fold(deltas: impl IntoIterator<Item = Delta>) -> Result<Completion, Error
 #[derive(Debug, Default)]
 pub struct Fold {
     start: Option<Start>,
+    /// By their number.
     choices: Vec<Open>,
     usage: Option<Usage>,
 }
@@ -83,11 +84,10 @@ impl Fold {
     ///
     /// # Errors
     /// `provider` if there is no choice, or one without its finish.
-    pub fn end(mut self) -> Result<Completion, Error> {
+    pub fn end(self) -> Result<Completion, Error> {
         if self.choices.is_empty() || self.choices.iter().any(|open| !open.finished) {
             return Err(Error::new(ErrorKind::Provider, "the answer ended before the provider said why"));
         }
-        self.choices.sort_by_key(|open| open.choice.index);
         let unnamed = || Start {
             id: String::new(),
             model: String::new(),
@@ -103,13 +103,13 @@ impl Fold {
     }
 
     fn choice(&mut self, index: u32) -> &mut Open {
-        let place = self.choices.iter().position(|open| open.choice.index == index).unwrap_or_else(|| {
+        let place = self.choices.partition_point(|open| open.choice.index < index);
+        if self.choices.get(place).is_none_or(|open| open.choice.index != index) {
             let message = AssistantMessage { parts: Vec::new(), annotations: Vec::new(), name: None };
             let choice =
                 Choice { index, message, finish_reason: FinishReason::Stop, provider_reason: None, logprobs: None };
-            self.choices.push(Open { choice, calls: Vec::new(), finished: false });
-            self.choices.len() - 1
-        });
+            self.choices.insert(place, Open { choice, calls: Vec::new(), finished: false });
+        }
         &mut self.choices[place]
     }
 }

@@ -51,11 +51,15 @@ impl Reader {
     ///
     /// # Errors
     /// The provider's, if it reports one, or `provider` if the bytes make no sense. What came before is in `deltas`.
-    pub fn push(&mut self, bytes: &[u8], deltas: &mut Vec<Delta>) -> Result<(), Error> {
+    pub fn push(&mut self, mut bytes: &[u8], deltas: &mut Vec<Delta>) -> Result<(), Error> {
         if matches!(self.shape, Shape::Unknown) {
-            match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            match bytes.iter().position(|byte| !byte.is_ascii_whitespace()) {
                 None => {}
-                Some(first) if self.framing.is_whole(*first) => self.shape = Shape::Whole(Vec::new()),
+                // White space before it may have come by itself, so it is no part of the answer either way.
+                Some(first) if self.framing.is_whole(bytes[first]) => {
+                    bytes = &bytes[first..];
+                    self.shape = Shape::Whole(Vec::new());
+                }
                 Some(_) => self.shape = Shape::Events,
             }
         }

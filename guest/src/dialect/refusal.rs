@@ -6,7 +6,10 @@
 use serde_json::Value;
 
 use super::Head;
-use crate::bindings::{Error, ErrorKind};
+use crate::{
+    bindings::{Error, ErrorKind},
+    json,
+};
 
 /// How much of a body that makes no sense is shown, in characters.
 const SHOWN: usize = 200;
@@ -90,7 +93,7 @@ impl Told {
     /// a list of one of them.
     fn read(body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
-        let Ok(mut value) = serde_json::from_str::<Value>(&text) else { return Self::default() };
+        let Ok(mut value) = json::read::<Value>(&text) else { return Self::default() };
         if let Value::Array(list) = value {
             value = list.into_iter().next().unwrap_or_default();
         }

@@ -4,6 +4,8 @@
 //! JSON both are always escaped - so that U+2028, U+2029 and U+0085 do not; an empty line is no event.
 //! <https://github.com/ndjson/ndjson-spec>
 
+use memchr::memchr2;
+
 use super::{Event, Framing, MAX_EVENT, Sink};
 use crate::bindings::{Error, ErrorKind};
 
@@ -16,7 +18,7 @@ pub struct Ndjson {
 
 impl Framing for Ndjson {
     fn push(&mut self, mut bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), Error> {
-        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        while let Some(end) = memchr2(b'\n', b'\r', bytes) {
             let (line, rest) = bytes.split_at(end);
             bytes = &rest[1..];
             if self.line.is_empty() {

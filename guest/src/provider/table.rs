@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fmt, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::json;
+
 /// `providers.toml` as JSON, which the build script makes of it: so the component needs no second parser.
 const PROVIDERS: &str = include_str!(concat!(env!("OUT_DIR"), "/providers.json"));
 
@@ -24,10 +26,11 @@ pub struct Table {
 }
 
 /// Who puts the keys in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Credentials {
     /// The host: the component writes `seaway-credential:NAME` where the key belongs.
+    #[default]
     Placeholder,
 }
 
@@ -44,7 +47,7 @@ impl Table {
     /// # Errors
     /// If it is not JSON, or names a column that does not exist.
     pub fn from_json(document: &str) -> Result<Self, TableError> {
-        serde_json::from_str(document).map_err(|error| TableError(format!("SEAWAY_MODELS: {error}")))
+        json::read(document).map_err(|error| TableError(format!("SEAWAY_MODELS: {error}")))
     }
 
     /// The document for `SEAWAY_MODELS`.
@@ -186,7 +189,7 @@ pub enum Auth {
 }
 
 /// A signature that takes the place of a key. The keys to sign with are the host's alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sign {
     /// The service that it is for: `bedrock`.
@@ -245,10 +248,11 @@ pub struct Quirks {
 }
 
 /// How reasoning is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasoningStyle {
     /// `reasoning_effort`.
+    #[default]
     Effort,
     /// `reasoning: {effort, max_tokens}`.
     Object,
@@ -257,10 +261,11 @@ pub enum ReasoningStyle {
 }
 
 /// How earlier reasoning goes back to the provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum History {
     /// `reasoning_content` beside the content.
+    #[default]
     ReasoningContent,
     /// `reasoning` beside the content.
     Reasoning,
@@ -271,10 +276,11 @@ pub enum History {
 }
 
 /// How a document is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Files {
     /// A part of type `file`.
+    #[default]
     File,
     /// A part of type `document_url`.
     DocumentUrl,
@@ -306,4 +312,129 @@ pub struct Model {
     /// Merged into the request where the caller said nothing.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
+}
+
+// How the component reads a table. The host reads its own from TOML, with serde.
+json::fields!([strict] Table {
+    "providers" => providers,
+    "models" => models,
+    "credentials" => credentials,
+});
+
+json::fields!([strict] Row {
+    "dialect" => dialect,
+    "base_url" => base_url,
+    "base_url_env" => base_url_env,
+    "key_env" => key_env,
+    "credential" => credential,
+    "local" => local,
+    "auth" => auth,
+    "path" => path,
+    "api_version" => api_version,
+    "api_version_env" => api_version_env,
+    "region" => region,
+    "region_env" => region_env,
+    "project" => project,
+    "project_env" => project_env,
+    "sign" => sign,
+    "default_model" => default_model,
+    "quirks" => quirks,
+});
+
+json::fields!([strict] Quirks {
+    "max_tokens" => max_tokens,
+    "reasoning_models" => reasoning_models,
+    "developer" => developer,
+    "seed" => seed,
+    "required" => required,
+    "tool_id_length" => tool_id_length,
+    "stream_options" => stream_options,
+    "budget_models" => budget_models,
+    "reasoning" => reasoning,
+    "history" => history,
+    "files" => files,
+    "file_urls" => file_urls,
+    "cache_control" => cache_control,
+    "lacks" => lacks,
+});
+
+json::fields!([strict] Sign {
+    [needed] "service" => service,
+    [needed] "access_key_env" => access_key_env,
+    [needed] "secret_key_env" => secret_key_env,
+    [needed] "token_env" => token_env,
+});
+
+json::fields!([strict] Model {
+    [needed] "provider" => provider,
+    [needed] "model" => model,
+    "base_url" => base_url,
+    "credential" => credential,
+    "api_version" => api_version,
+    "region" => region,
+    "drop_unsupported" => drop_unsupported,
+    "extra" => extra,
+});
+
+json::words!(Credentials { "placeholder" => Placeholder, });
+json::words!(Auth {
+    "bearer" => Bearer,
+    "api-key" => ApiKey,
+    "x-api-key" => XApiKey,
+    "x-goog-api-key" => XGoogApiKey,
+});
+json::words!(ReasoningStyle { "effort" => Effort, "object" => Object, "thinking" => Thinking, });
+json::words!(History {
+    "reasoning_content" => ReasoningContent,
+    "reasoning" => Reasoning,
+    "thinking" => Thinking,
+    "reasoning_details" => ReasoningDetails,
+});
+json::words!(Files { "file" => File, "document_url" => DocumentUrl, });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every column and every word, as serde reads and writes them.
+    #[test]
+    fn the_component_reads_what_the_host_writes() {
+        assert_eq!(Table::from_json(PROVIDERS).unwrap(), serde_json::from_str(PROVIDERS).unwrap());
+        let row = |auth: &str, reasoning: &str, history: &str, files: &str| {
+            format!(
+                r#"{{"dialect": "openai", "base_url": "b", "base_url_env": ["a"], "key_env": ["k"], "credential": "c",
+                    "local": true, "auth": "{auth}", "path": "/p", "api_version": "1", "api_version_env": ["v"],
+                    "region": "r", "region_env": ["e"], "project": "p", "project_env": ["j"], "default_model": "m",
+                    "sign": {{"service": "s", "access_key_env": "a", "secret_key_env": "s", "token_env": "t"}},
+                    "quirks": {{"max_tokens": "m", "reasoning_models": ["o"], "developer": true, "seed": "s",
+                        "required": "any", "tool_id_length": 9, "stream_options": false, "budget_models": ["b"],
+                        "reasoning": "{reasoning}", "history": "{history}", "files": "{files}", "file_urls": true,
+                        "cache_control": true, "lacks": ["n"]}}}}"#
+            )
+        };
+        let rows = [
+            row("bearer", "effort", "reasoning_content", "file"),
+            row("api-key", "object", "reasoning", "document_url"),
+            row("x-api-key", "thinking", "thinking", "file"),
+            row("x-goog-api-key", "effort", "reasoning_details", "file"),
+        ];
+        let model = r#"{"provider": "p", "model": "m", "base_url": "b", "credential": "c", "api_version": "1",
+            "region": "r", "drop_unsupported": true, "extra": {"b": [1, -1, 1.5, true, null], "a": {"c": "d"}}}"#;
+        for row in rows {
+            let text =
+                format!(r#"{{"providers": {{"p": {row}}}, "models": {{"m": {model}}}, "credentials": "placeholder"}}"#);
+            let table = Table::from_json(&text).unwrap();
+            assert_eq!(table, serde_json::from_str(&text).unwrap());
+            assert_eq!(Table::from_json(&table.to_json()).unwrap(), table);
+        }
+    }
+
+    #[test]
+    fn a_column_that_does_not_exist_is_named() {
+        let wrong = |text: &str| Table::from_json(text).unwrap_err().to_string();
+        assert_eq!(wrong(r#"{"providers": {"p": {"url": "x"}}}"#), "SEAWAY_MODELS: unknown field `url`");
+        assert_eq!(wrong(r#"{"models": {"m": {"model": "x"}}}"#), "SEAWAY_MODELS: missing field `provider`");
+        let auth = wrong(r#"{"providers": {"p": {"auth": "basic"}}}"#);
+        assert!(auth.contains("`providers.p.auth` is not one of `bearer` `api-key`"), "{auth}");
+    }
 }

@@ -111,4 +111,10 @@ mod tests {
         assert_eq!(Encoding::of(b"#!/bin/sh\n"), Encoding::Other);
         assert_eq!(Encoding::of(b""), Encoding::Other);
     }
+
+    /// With every dialect in it.
+    #[test]
+    fn the_component_is_smaller_than_a_mebibyte() {
+        assert!(EMBEDDED.len() < 1 << 20, "{} bytes", EMBEDDED.len());
+    }
 }

@@ -13,6 +13,7 @@ use crate::{
     },
     dialect::{Decoder, hash, refusal, unexpected},
     frame::Event,
+    json,
 };
 
 /// How many bytes of citations wait for the end of their text. More than any block has.
@@ -23,7 +24,7 @@ pub(super) fn whole(body: &[u8]) -> Result<Vec<Delta>, Error> {
     let contradictory = |error: Error| Error { kind: ErrorKind::Provider, status: Some(200), ..error };
     let text = std::str::from_utf8(body).map_err(|error| contradictory(unexpected(body, &error.to_string())))?;
     let failed = |why: &str| contradictory(refusal::told(text).unwrap_or_else(|| unexpected(body, why)));
-    let message: wire::Message<'_> = serde_json::from_str(text).map_err(|error| failed(&error.to_string()))?;
+    let message: wire::Message<'_> = json::read(text).map_err(|error| failed(&error.to_string()))?;
     if message.kind == "error" || message.content.is_none() {
         return Err(failed("it has no content"));
     }
@@ -74,7 +75,7 @@ impl Decoder for Stream {
             return Ok(());
         }
         let told = |why: &str| refusal::told(data).unwrap_or_else(|| unexpected(data.as_bytes(), why));
-        let told_event: wire::Event<'_> = serde_json::from_str(data).map_err(|error| told(&error.to_string()))?;
+        let told_event: wire::Event<'_> = json::read(data).map_err(|error| told(&error.to_string()))?;
         if told_event.error.is_some() {
             return Err(told("it is an error without a message"));
         }
@@ -167,8 +168,8 @@ impl Stream {
     /// A piece of content begins, or is all there.
     fn open(&mut self, index: u32, raw: &RawValue, deltas: &mut Vec<Delta>) -> Result<(), Error> {
         self.close(index, deltas);
-        let unreadable = |error: serde_json::Error| unexpected(raw.get().as_bytes(), &error.to_string());
-        let block: Block<'_> = serde_json::from_str(raw.get()).map_err(unreadable)?;
+        let unreadable = |error: json::Wrong| unexpected(raw.get().as_bytes(), &error.to_string());
+        let block: Block<'_> = json::read(raw.get()).map_err(unreadable)?;
         let content = match &*block.kind {
             "text" => {
                 let content = Content::Text { begin: self.length, citations: Vec::new(), waiting: 0 };
@@ -193,7 +194,7 @@ impl Stream {
             kind if kind.ends_with("tool_use") => Content::Other,
             _ => {
                 // JSON without its white space: it may go into an event, where the end of a line would end it.
-                let block: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+                let block: Value = json::read(raw.get()).unwrap_or_default();
                 let annotation = Annotation::OtherJson(block.to_string());
                 deltas.push(Delta::Annotation(AnnotationDelta { choice: 0, annotation }));
                 Content::Other
@@ -312,7 +313,7 @@ fn thoughts(text: Option<String>, signature: Option<String>) -> Option<Delta> {
 /// A page of the web as such; a place in a document as the provider wrote it.
 /// <https://platform.claude.com/docs/en/build-with-claude/citations> (2026-11)
 fn cited(raw: &RawValue) -> Option<Annotation> {
-    let citation: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    let citation: Value = json::read(raw.get()).unwrap_or_default();
     if !citation.is_object() {
         return None;
     }

@@ -3,19 +3,16 @@
 //! Before: a target and a request. After: `component` sends the body. Invariant: a parameter is written, or refused by
 //! name, or left out because `drop-unsupported` says so; the token limit is always there, and above the thinking budget.
 
-use std::collections::BTreeMap;
-
-use serde_json::value::RawValue;
-
 use super::messages;
 use crate::{
     bindings::{Effort, Error, JsonSchema, Modality, Reasoning, Request, ResponseFormat},
     dialect::{
         Exchange,
+        carry::{bad, parsed},
         content::weight,
-        parameters::{Parameters, bad, parsed},
+        parameters::Parameters,
     },
-    json::{self, Object},
+    json::{self, Any, Object, Pairs},
     provider::Target,
 };
 
@@ -59,7 +56,8 @@ pub(super) fn encode(target: &Target<'_>, request: &Request, streamed: bool) -> 
     if encoder.beta {
         own.push(("anthropic-beta", "files-api-2025-04-14"));
     }
-    encoder.given.exchange(("/v1", "/messages"), &own, body)
+    let url = encoder.given.below_version("/v1", "/messages")?;
+    encoder.given.exchange(url, &own, body)
 }
 
 /// One request on its way into a body.
@@ -242,17 +240,19 @@ impl Encoder<'_> {
 /// The schema, with what it is for where it does not say so itself: there is no other place for that.
 fn write_schema(to: &mut Object<'_>, schema: &JsonSchema) -> Result<(), Error> {
     let json = parsed(&schema.schema_json, "response_format")?;
-    let keys: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(json.get()).ok();
+    let keys: Option<Pairs<Any<'_>>> = json::read(json).ok();
     match (&schema.description, keys) {
-        (Some(description), Some(keys)) if !keys.contains_key("description") => to.object("schema", |to| {
-            to.set("description", description);
-            for (key, value) in keys {
-                to.raw(&key, value.get());
-            }
-            Ok(())
-        }),
+        (Some(description), Some(Pairs(keys))) if !keys.iter().any(|(key, _)| key == "description") => {
+            to.object("schema", |to| {
+                to.set("description", description);
+                for (key, value) in keys {
+                    to.raw(&key, value.get());
+                }
+                Ok(())
+            })
+        }
         _ => {
-            to.raw("schema", json.get());
+            to.raw("schema", json);
             Ok(())
         }
     }

@@ -14,9 +14,9 @@ use crate::{
         ToolKind, ToolResult,
     },
     dialect::{
+        carry::{bad, unsupported},
         content::{base64, media_type, put_base64, text},
         hash,
-        parameters::{bad, unsupported},
     },
     json::{self, Object},
 };

@@ -3,12 +3,10 @@
 //! Before: `encode` has written the conversation. After: the same body. Invariant: a schema is JSON before it is written,
 //! and a tool that cannot be carried is refused, since a tool is content.
 
-use serde_json::value::RawValue;
-
 use super::{encode::Encoder, messages::cache_control};
 use crate::{
     bindings::{Error, FunctionTool, Request, Tool, ToolChoice, WebSearch},
-    dialect::parameters::{bad, parsed, unsupported},
+    dialect::carry::{bad, parsed, unsupported},
     json::{self, Object},
 };
 
@@ -102,7 +100,7 @@ fn function(out: &mut Vec<u8>, tool: &FunctionTool) -> Result<(), Error> {
         to.some("description", tool.description.as_ref());
         let schema = tool.schema_json.as_deref().map(|schema| parsed(schema, "tools")).transpose()?;
         // A schema is needed, and its type has to be there even where the tool takes nothing.
-        let schema = schema.map(RawValue::get).filter(|schema| *schema != "{}");
+        let schema = schema.filter(|schema| *schema != "{}");
         to.raw("input_schema", schema.unwrap_or(r#"{"type":"object","properties":{}}"#));
         to.some("strict", tool.strict.as_ref());
         cache_control(to, tool.cache_control.as_ref());

@@ -5,117 +5,88 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A whole answer, which is also what a stream begins with.
-/// <https://platform.claude.com/docs/en/api/messages> (2026-11)
-#[derive(Deserialize)]
-pub(super) struct Message<'a> {
-    #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Cow<'a, str>,
-    #[serde(default)]
-    pub(super) id: Option<String>,
-    #[serde(default)]
-    pub(super) model: Option<String>,
-    #[serde(borrow, default)]
-    pub(super) content: Option<Vec<&'a RawValue>>,
-    #[serde(default)]
-    pub(super) stop_reason: Option<String>,
-    #[serde(default)]
-    pub(super) stop_details: Option<StopDetails>,
-    #[serde(default)]
-    pub(super) usage: Option<Usage>,
+use crate::json::{self, Raws};
+
+json::reader! {
+    /// A whole answer, which is also what a stream begins with.
+    /// <https://platform.claude.com/docs/en/api/messages> (2026-11)
+    pub(super) struct Message<'a> {
+        "type" => pub(super) kind: Cow<'a, str>,
+        "id" => pub(super) id: Option<String>,
+        "model" => pub(super) model: Option<String>,
+        "content" => pub(super) content: Option<Raws<'a>>,
+        "stop_reason" => pub(super) stop_reason: Option<String>,
+        "stop_details" => pub(super) stop_details: Option<StopDetails>,
+        "usage" => pub(super) usage: Option<Usage>,
+    }
 }
 
-/// One event of a stream, of whatever type: each type has keys of its own.
-/// <https://platform.claude.com/docs/en/build-with-claude/streaming> (2026-11)
-#[derive(Deserialize)]
-pub(super) struct Event<'a> {
-    #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub(super) message: Option<Message<'a>>,
-    #[serde(default)]
-    pub(super) index: Option<u32>,
-    #[serde(borrow, default)]
-    pub(super) content_block: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) delta: Option<Delta<'a>>,
-    #[serde(default)]
-    pub(super) usage: Option<Usage>,
-    #[serde(borrow, default)]
-    pub(super) error: Option<&'a RawValue>,
+json::reader! {
+    /// One event of a stream, of whatever type: each type has keys of its own.
+    /// <https://platform.claude.com/docs/en/build-with-claude/streaming> (2026-11)
+    pub(super) struct Event<'a> {
+        "type" => pub(super) kind: Cow<'a, str>,
+        "message" => pub(super) message: Option<Message<'a>>,
+        "index" => pub(super) index: Option<u32>,
+        "content_block" => pub(super) content_block: Option<&'a RawValue>,
+        "delta" => pub(super) delta: Option<Delta<'a>>,
+        "usage" => pub(super) usage: Option<Usage>,
+        "error" => pub(super) error: Option<&'a RawValue>,
+    }
 }
 
-/// A piece of content, of whatever type, whole or in its beginning.
-#[derive(Deserialize)]
-pub(super) struct Block<'a> {
-    #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Cow<'a, str>,
-    #[serde(default)]
-    pub(super) text: Option<String>,
-    #[serde(borrow, default)]
-    pub(super) citations: Option<Vec<&'a RawValue>>,
-    #[serde(default)]
-    pub(super) thinking: Option<String>,
-    #[serde(default)]
-    pub(super) signature: Option<String>,
-    #[serde(default)]
-    pub(super) data: Option<String>,
-    #[serde(default)]
-    pub(super) id: Option<String>,
-    #[serde(default)]
-    pub(super) name: Option<String>,
-    #[serde(borrow, default)]
-    pub(super) input: Option<&'a RawValue>,
+json::reader! {
+    /// A piece of content, of whatever type, whole or in its beginning.
+    pub(super) struct Block<'a> {
+        "type" => pub(super) kind: Cow<'a, str>,
+        "text" => pub(super) text: Option<String>,
+        "citations" => pub(super) citations: Option<Raws<'a>>,
+        "thinking" => pub(super) thinking: Option<String>,
+        "signature" => pub(super) signature: Option<String>,
+        "data" => pub(super) data: Option<String>,
+        "id" => pub(super) id: Option<String>,
+        "name" => pub(super) name: Option<String>,
+        "input" => pub(super) input: Option<&'a RawValue>,
+    }
 }
 
-/// What an event adds to a piece of content, or to the message.
-#[derive(Deserialize)]
-pub(super) struct Delta<'a> {
-    #[serde(default)]
-    pub(super) text: Option<String>,
-    #[serde(default)]
-    pub(super) thinking: Option<String>,
-    #[serde(default)]
-    pub(super) signature: Option<String>,
-    #[serde(default)]
-    pub(super) partial_json: Option<String>,
-    #[serde(borrow, default)]
-    pub(super) citation: Option<&'a RawValue>,
-    #[serde(default)]
-    pub(super) stop_reason: Option<String>,
-    #[serde(default)]
-    pub(super) stop_details: Option<StopDetails>,
+json::reader! {
+    /// What an event adds to a piece of content, or to the message.
+    pub(super) struct Delta<'a> {
+        "text" => pub(super) text: Option<String>,
+        "thinking" => pub(super) thinking: Option<String>,
+        "signature" => pub(super) signature: Option<String>,
+        "partial_json" => pub(super) partial_json: Option<String>,
+        "citation" => pub(super) citation: Option<&'a RawValue>,
+        "stop_reason" => pub(super) stop_reason: Option<String>,
+        "stop_details" => pub(super) stop_details: Option<StopDetails>,
+    }
 }
 
-/// Why the model refused. <https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons> (2026-11)
-#[derive(Deserialize)]
-pub(super) struct StopDetails {
-    #[serde(default)]
-    pub(super) explanation: Option<String>,
+json::reader! {
+    /// Why the model refused. <https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons> (2026-11)
+    pub(super) struct StopDetails {
+        "explanation" => pub(super) explanation: Option<String>,
+    }
 }
 
-/// Figures so far: those of a later event replace those of an earlier one.
-#[derive(Default, Deserialize)]
-pub(super) struct Usage {
-    #[serde(default)]
-    pub(super) input_tokens: Option<u64>,
-    #[serde(default)]
-    pub(super) cache_creation_input_tokens: Option<u64>,
-    #[serde(default)]
-    pub(super) cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    pub(super) output_tokens: Option<u64>,
-    #[serde(default)]
-    pub(super) output_tokens_details: Option<OutputDetails>,
-    #[serde(default)]
-    pub(super) service_tier: Option<String>,
+json::reader! {
+    /// Figures so far: those of a later event replace those of an earlier one.
+    pub(super) struct Usage {
+        "input_tokens" => pub(super) input_tokens: Option<u64>,
+        "cache_creation_input_tokens" => pub(super) cache_creation_input_tokens: Option<u64>,
+        "cache_read_input_tokens" => pub(super) cache_read_input_tokens: Option<u64>,
+        "output_tokens" => pub(super) output_tokens: Option<u64>,
+        "output_tokens_details" => pub(super) output_tokens_details: Option<OutputDetails>,
+        "service_tier" => pub(super) service_tier: Option<String>,
+    }
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
-pub(super) struct OutputDetails {
-    #[serde(default)]
-    pub(super) thinking_tokens: Option<u64>,
+json::reader! {
+    #[derive(Clone, Copy)]
+    pub(super) struct OutputDetails {
+        "thinking_tokens" => pub(super) thinking_tokens: Option<u64>,
+    }
 }

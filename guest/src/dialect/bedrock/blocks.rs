@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use crate::{
     bindings::{Audio, CacheControl, Error, File, Image, Part, ReasoningBlock, Source, ToolCall, ToolResult},
     dialect::{
-        carry::{Carrier, arguments, bad, base64, put_base64, unsupported},
+        carry::{Carrier, arguments, bad, unsupported},
+        content::{base64, put_base64},
         hash,
     },
     json::{self, Object},
@@ -122,7 +123,7 @@ fn source(to: &mut Object<'_>, source: &Source, what: &str) -> Result<(), Error>
     let data = base64(source)?;
     to.object("source", |to| match (source, data) {
         (_, Some(data)) => {
-            put_base64(to.key("bytes"), &data);
+            put_base64(to.key("bytes"), "", &data);
             Ok(())
         }
         (Source::Url(url), _) if url.starts_with("s3://") => to.object("s3Location", |to| {

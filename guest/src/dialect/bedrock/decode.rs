@@ -4,11 +4,11 @@
 //! calls are numbered from 0 whatever their blocks' numbers; the usage, which comes after the end, is the last delta.
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html> (2026-11)
 
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
 use super::{
     failure,
-    wire::{Answer, Block, Media, Reasoning, Tier},
+    wire::{self, Answer, Block, Media, Reasoning, Tier},
 };
 use crate::{
     bindings::{
@@ -18,6 +18,7 @@ use crate::{
     },
     dialect::{Decoder, hash, refusal::told, unexpected},
     frame::{Event, eventstream::EXCEPTION},
+    json,
 };
 
 /// Reads a whole answer, which the head calls `id`. Whatever error its body reports, its status said that all is well: that
@@ -29,7 +30,7 @@ pub(super) fn whole(id: Option<&str>, body: &[u8]) -> Result<Vec<Delta>, Error> 
         Error { kind: ErrorKind::Provider, status: Some(200), ..error }
     };
     let text = std::str::from_utf8(body).map_err(|error| failed(&error.to_string()))?;
-    let answer: Answer<'_> = serde_json::from_str(text).map_err(|error| failed(&error.to_string()))?;
+    let answer: Answer<'_> = json::read(text).map_err(|error| failed(&error.to_string()))?;
     let Some(output) = answer.output else { return Err(failed("it has no output")) };
     let mut deltas = Vec::with_capacity(4);
     let mut state = Stream::default();
@@ -89,7 +90,7 @@ impl Decoder for Stream {
             return Ok(());
         }
         let failed = |why: &str| unexpected(event.data.as_bytes(), why);
-        let told: Answer<'_> = serde_json::from_str(event.data).map_err(|error| failed(&error.to_string()))?;
+        let told: Answer<'_> = json::read(event.data).map_err(|error| failed(&error.to_string()))?;
         if name == "messageStop" {
             return self.stop(told.stop_reason.ok_or_else(|| failed("it has no stopReason"))?, deltas);
         }
@@ -170,7 +171,7 @@ impl Stream {
         let (Some(place), Some(input)) = (open, input) else { return };
         let arguments = match input.get() {
             "null" => String::new(),
-            text if text.starts_with('"') => serde_json::from_str(text).unwrap_or_default(),
+            text if text.starts_with('"') => json::read(text).unwrap_or_default(),
             json => json.to_owned(),
         };
         if !arguments.is_empty() && !self.calls[place].served {
@@ -258,14 +259,14 @@ fn thoughts(more: Reasoning, deltas: &mut Vec<Delta>) {
 /// A source: a page of the web, or what else the service writes.
 /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Citation.html> (2026-11)
 fn noted(raw: &RawValue) -> Delta {
-    let citation: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    let citation: Value = json::read(raw.get()).unwrap_or_default();
     let text = |place: &str| citation.pointer(place).and_then(Value::as_str).map(str::to_owned);
     let annotation = match text("/location/web/url") {
         Some(url) => {
             Annotation::UrlCitation(UrlCitation { url, title: text("/title"), start_index: None, end_index: None })
         }
         // On one line: it may go into an event, where the end of a line would end it.
-        None => Annotation::OtherJson(json!({ "type": "citation", "citation": citation }).to_string()),
+        None => Annotation::OtherJson(serde_json::json!({ "type": "citation", "citation": citation }).to_string()),
     };
     Delta::Annotation(AnnotationDelta { choice: 0, annotation })
 }
@@ -280,7 +281,7 @@ fn picture(image: Media, format: Option<&str>) -> Option<Delta> {
 
 /// The input's count leaves out what was read from and written to the cache.
 /// <https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html> (2026-11)
-fn figures(usage: &super::wire::Usage) -> Usage {
+fn figures(usage: &wire::Usage) -> Usage {
     let (cached_tokens, cache_write_tokens) = (usage.cache_read_input_tokens, usage.cache_write_input_tokens);
     let prompt_tokens =
         [usage.input_tokens, cached_tokens, cache_write_tokens].into_iter().flatten().fold(0, u64::saturating_add);

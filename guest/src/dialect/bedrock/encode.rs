@@ -11,6 +11,7 @@ use crate::{
     dialect::{
         Exchange,
         carry::{Carrier, Extra, escaped, parsed},
+        content::weight,
     },
     json::{self, Object},
     provider::Target,
@@ -30,13 +31,13 @@ const OWNED: &[&str] = &[
 
 pub(super) fn encode(target: &Target<'_>, request: &Request, streamed: bool) -> Result<Exchange, Error> {
     let carrier = Carrier { target, request };
-    let mut body = Vec::with_capacity(4096);
+    let mut body = Vec::with_capacity(weight(request));
     json::object(&mut body, |body| write(&carrier, body)).map_err(|error| error.from(target.provider))?;
     // The model's name is one segment of the path, whatever it holds; the signature encodes it once more.
     // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html (2026-11)
     let usual = if streamed { "/model/{model}/converse-stream" } else { "/model/{model}/converse" };
     let path = target.path.unwrap_or(usual).replace("{model}", &escaped(target.model));
-    carrier.exchange(&path, body)
+    carrier.exchange(carrier.below(&path)?, &[], body)
 }
 
 fn write(carrier: &Carrier<'_>, body: &mut Object<'_>) -> Result<(), Error> {

@@ -4,11 +4,10 @@
 //! a stream is the error that it would have been before the stream had begun.
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html#API_runtime_ConverseStream_Errors> (2026-11)
 
-use serde::Deserialize;
-
 use crate::{
     bindings::{Error, ErrorKind},
     dialect::{self, Head},
+    json,
 };
 
 /// The statuses of the exceptions, all of them documented at the operation.
@@ -26,20 +25,18 @@ const STATUSES: &[(&str, u16)] = &[
     ("serviceUnavailableException", 503),
 ];
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    #[serde(rename = "__type")]
-    kind: Option<String>,
-    /// What the model itself said, of a `modelStreamErrorException`.
-    original_message: Option<String>,
+json::reader! {
+    struct Body {
+        "__type" => kind: Option<String>,
+        /// What the model itself said, of a `modelStreamErrorException`.
+        "originalMessage" => original_message: Option<String>,
+    }
 }
 
 /// The error of an answer whose status is no success. Its type stands in the head, else in the body.
 /// <https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization> (2026-11)
 pub(super) fn refused(head: &Head, body: &[u8]) -> Error {
-    let written: Body =
-        std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let written: Body = std::str::from_utf8(body).ok().and_then(|text| json::read(text).ok()).unwrap_or_default();
     let kind = head.header("x-amzn-errortype").map(str::to_owned).or(written.kind);
     let kind = kind.map(|kind| {
         let name = kind.split(':').next().unwrap_or_default();
@@ -55,7 +52,7 @@ pub(super) fn exception(name: &str, data: &str) -> Error {
     let head = Head { status, headers: Vec::new() };
     let mut error =
         named(Some(name.to_owned()).filter(|name| !name.is_empty()), dialect::refused(&head, data.as_bytes()));
-    let written: Body = serde_json::from_str(data).unwrap_or_default();
+    let written: Body = json::read(data).unwrap_or_default();
     if let Some(original) = written.original_message.filter(|original| !error.message.contains(original.as_str())) {
         error.message = format!("{}: {original}", error.message);
     }

@@ -14,6 +14,7 @@ use crate::{
     },
     dialect::{Decoder, hash, refusal, unexpected},
     frame::Event,
+    json,
 };
 
 /// Reads a whole answer. Whatever error its body reports, its status said that all is well: that is the provider's failure.
@@ -21,7 +22,7 @@ pub(super) fn whole(body: &[u8]) -> Result<Vec<Delta>, Error> {
     let contradictory = |error: Error| Error { kind: ErrorKind::Provider, status: Some(200), ..error };
     let text = std::str::from_utf8(body).map_err(|error| contradictory(unexpected(body, &error.to_string())))?;
     let failed = |why: &str| contradictory(refusal::told(text).unwrap_or_else(|| unexpected(body, why)));
-    let answer: wire::Answer<'_> = serde_json::from_str(text).map_err(|error| failed(&error.to_string()))?;
+    let answer: wire::Answer<'_> = json::read(text).map_err(|error| failed(&error.to_string()))?;
     let Some(message) = answer.message else { return Err(failed("it has no message")) };
     let mut deltas = Vec::with_capacity(8);
     let mut stream = Stream::default();
@@ -71,7 +72,7 @@ impl Decoder for Stream {
         }
         let told = |why: &str| refusal::told(data).unwrap_or_else(|| unexpected(data.as_bytes(), why));
         // An error has its text where an event has its delta, so it may not even read as one.
-        let read: wire::Event<'_> = serde_json::from_str(data).map_err(|error| told(&error.to_string()))?;
+        let read: wire::Event<'_> = json::read(data).map_err(|error| told(&error.to_string()))?;
         let kind = if read.kind.is_empty() { event.name.unwrap_or_default() } else { &read.kind };
         let index = read.index.unwrap_or_default();
         let delta = read.delta.unwrap_or_default();
@@ -209,7 +210,7 @@ fn thoughts(text: Option<String>) -> Option<Delta> {
 /// Sources, as the provider wrote them: they are documents and results of tools, and no pages of the web.
 /// <https://docs.cohere.com/docs/tool-use-citations> (2026-11)
 fn citations(raw: Option<&RawValue>, deltas: &mut Vec<Delta>) {
-    let list = match raw.map(|raw| serde_json::from_str(raw.get())) {
+    let list = match raw.map(|raw| json::read(raw.get())) {
         Some(Ok(serde_json::Value::Array(list))) => list,
         Some(Ok(one @ serde_json::Value::Object(_))) => vec![one],
         _ => Vec::new(),

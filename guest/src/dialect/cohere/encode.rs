@@ -8,8 +8,9 @@ use crate::{
     bindings::{Effort, Error, FunctionTool, Modality, Request, ResponseFormat, Tool, ToolChoice},
     dialect::{
         Exchange,
+        carry::{bad, parsed, unsupported},
         content::weight,
-        parameters::{Parameters, bad, parsed, unsupported},
+        parameters::Parameters,
     },
     json::{self, Object},
     provider::Target,
@@ -40,7 +41,8 @@ pub(super) fn encode(target: &Target<'_>, request: &Request, streamed: bool) -> 
     let mut encoder = Encoder { given: Parameters::new(target, request) };
     let mut body = Vec::with_capacity(weight(request));
     json::object(&mut body, |body| encoder.body(body, streamed)).map_err(|error| error.from(target.provider))?;
-    encoder.given.exchange(("/v2", "/chat"), &[], body)
+    let url = encoder.given.below_version("/v2", "/chat")?;
+    encoder.given.exchange(url, &[], body)
 }
 
 /// One request on its way into a body.
@@ -93,7 +95,7 @@ impl Encoder<'_> {
         body.object("response_format", |to| {
             to.set("type", kind);
             if let Some(schema) = schema {
-                to.raw("json_schema", schema.get());
+                to.raw("json_schema", schema);
             }
             Ok(())
         })
@@ -154,7 +156,7 @@ impl Encoder<'_> {
                 to.set("name", &tool.name);
                 to.some("description", tool.description.as_ref());
                 // A schema is needed even where the tool takes nothing.
-                to.raw("parameters", schema.map_or(r#"{"type":"object","properties":{}}"#, |schema| schema.get()));
+                to.raw("parameters", schema.map_or(r#"{"type":"object","properties":{}}"#, |schema| schema));
                 Ok(())
             })
         })

@@ -9,8 +9,8 @@ use crate::{
         ToolKind, ToolResult,
     },
     dialect::{
-        content::{base64, media_type, put_base64},
-        parameters::{bad, unsupported},
+        carry::{bad, unsupported},
+        content::{base64, prefix, put_base64},
     },
     json::{self, Object},
 };
@@ -72,10 +72,7 @@ impl Encoder<'_> {
             to.object("image_url", |to| {
                 match (&image.source, base64(&image.source)?) {
                     (Source::Url(url), _) => to.set("url", url),
-                    (_, Some(data)) => {
-                        let prefix = format!("data:{};base64,", media_type(image.media_type.as_deref())?);
-                        put_base64(to.key("url"), &prefix, &data);
-                    }
+                    (_, Some(data)) => put_base64(to.key("url"), &prefix(image.media_type.as_deref())?, &data),
                     (_, None) => return Err(unsupported("image.id")),
                 }
                 to.some("detail", image.detail.as_ref());

@@ -4,10 +4,7 @@
 //! Before: `encode`. After: the same body. Invariant: content is written or refused, never dropped; neighbours of one role
 //! are one content; and a signature goes back on a part like the one it came with.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, VecDeque},
-};
+use std::{borrow::Cow, collections::VecDeque};
 
 use super::config::{resolution, thinks_in_tokens};
 use crate::{
@@ -15,8 +12,11 @@ use crate::{
         AssistantMessage, Audio, CacheControl, Error, File, Image, Message, OpenReasoning, Part, ReasoningBlock,
         Source, TextPart, ToolCall, ToolResult,
     },
-    dialect::carry::{Carrier, arguments, bad, base64, put_base64, unsupported},
-    json::{self, Object},
+    dialect::{
+        carry::{Carrier, arguments, bad, unsupported},
+        content::{base64, put_base64},
+    },
+    json::{self, Any, Object},
 };
 
 /// How an id begins that `decode` made up: Google has not seen it, and does not get it back.
@@ -32,7 +32,7 @@ pub(super) struct Conversation<'c> {
     instructions: Vec<&'c str>,
     turns: Vec<Turn<'c>>,
     /// The names of the functions that were called, by the call's id.
-    called: BTreeMap<&'c str, &'c str>,
+    called: Vec<(&'c str, &'c str)>,
 }
 
 /// What one role says until the other speaks.
@@ -71,7 +71,7 @@ struct Media<'c> {
 impl<'c> Conversation<'c> {
     /// Reads the request's messages.
     pub(super) fn of(carrier: &'c Carrier<'c>) -> Result<Self, Error> {
-        let mut all = Self { carrier, instructions: Vec::new(), turns: Vec::new(), called: BTreeMap::new() };
+        let mut all = Self { carrier, instructions: Vec::new(), turns: Vec::new(), called: Vec::new() };
         for (place, message) in carrier.request.messages.iter().enumerate() {
             all.message(message).map_err(|error| match error.param {
                 Some(_) => error,
@@ -103,7 +103,8 @@ impl<'c> Conversation<'c> {
             Message::Assistant(said) => self.assistant(said)?,
             Message::Tool(said) => {
                 self.unmarked(said.cache_control.as_ref())?;
-                let name = self.called.get(said.call_id.as_str()).copied().or(said.name.as_deref());
+                let called = self.called.iter().rev().find(|(id, _)| *id == said.call_id).map(|(_, name)| *name);
+                let name = called.or(said.name.as_deref());
                 let Some(name) = name else {
                     return Err(bad(format!(
                         "no message before this one has the tool call `{}`; give the tool's `name`",
@@ -164,7 +165,7 @@ impl<'c> Conversation<'c> {
                 }
                 Part::Refusal(text) => Piece::Text(text),
                 Part::ToolCall(call) => {
-                    self.called.insert(&call.id, &call.name);
+                    self.called.push((&call.id, &call.name));
                     if let Some(own) = &call.signature {
                         parts.extend(waiting.drain(..).map(Signed::nothing));
                         waiting.push_back(own);
@@ -302,7 +303,7 @@ impl<'c> Conversation<'c> {
             }
         }
         let text = texts.join("\n");
-        let object = text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        let object = text.trim_start().starts_with('{') && json::read::<Any<'_>>(&text).is_ok();
         match (object, said.failed) {
             (true, false) => to.raw("response", &text),
             (true, true) => to.object("response", |to| {
@@ -332,7 +333,7 @@ fn blob(to: &mut Object<'_>, media: &Media<'_>, data: &str) -> Result<(), Error>
         return Err(bad("content that is sent along needs its media type"));
     };
     to.set("mimeType", media_type);
-    put_base64(to.key("data"), data);
+    put_base64(to.key("data"), "", data);
     Ok(())
 }
 

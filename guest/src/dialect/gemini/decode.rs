@@ -19,17 +19,18 @@ use crate::{
     },
     dialect::{Decoder, hash, refusal, unexpected},
     frame::Event,
+    json,
 };
 
 /// Reads a whole answer. Whatever error its body reports, its status said that all is well: that is the provider's failure.
 pub(super) fn whole(body: &[u8]) -> Result<Vec<Delta>, Error> {
     let contradictory = |error: Error| Error { kind: ErrorKind::Provider, status: Some(200), ..error };
     let text = std::str::from_utf8(body).map_err(|error| contradictory(unexpected(body, &error.to_string())))?;
-    let unreadable = |error: serde_json::Error| contradictory(failed(text, &error.to_string()));
+    let unreadable = |error: json::Wrong| contradictory(failed(text, &error.to_string()));
     // A server that streams without having been asked for events sends a list of them.
     let events: Vec<Body<'_>> = match text.trim_start().starts_with('[') {
-        true => serde_json::from_str(text).map_err(unreadable)?,
-        false => vec![serde_json::from_str(text).map_err(unreadable)?],
+        true => json::read(text).map_err(unreadable)?,
+        false => vec![json::read(text).map_err(unreadable)?],
     };
     let mut deltas = Vec::with_capacity(8);
     let mut state = Stream { whole: true, ..Stream::default() };
@@ -85,7 +86,7 @@ impl Decoder for Stream {
         if data.is_empty() || data == "[DONE]" {
             return Ok(());
         }
-        let body: Body<'_> = serde_json::from_str(data).map_err(|error| failed(data, &error.to_string()))?;
+        let body: Body<'_> = json::read(data).map_err(|error| failed(data, &error.to_string()))?;
         if let Some(error) = body.error {
             return Err(reported(error, data.as_bytes()));
         }
@@ -123,7 +124,8 @@ impl Decoder for Stream {
 impl Stream {
     fn body(&mut self, body: Body<'_>, bytes: &[u8], deltas: &mut Vec<Delta>) -> Result<(), Error> {
         let tier = body.usage_metadata.as_ref().and_then(|usage| usage.service_tier.as_deref());
-        self.start(body.response_id, body.model_version, body.create_time.as_deref(), tier, bytes, deltas);
+        let (id, model) = (body.response_id.as_deref(), body.model_version.as_deref());
+        self.start(id, model, body.create_time.as_deref(), tier, bytes, deltas);
         if let Some(usage) = body.usage_metadata.filter(|usage| usage.prompt_token_count.is_some()) {
             self.usage = Some(figures(&usage));
         }
@@ -142,32 +144,34 @@ impl Stream {
     /// The answer starts with its first event, and again where a later one names what that left out.
     fn start(
         &mut self,
-        id: Option<String>,
-        model: Option<String>,
+        id: Option<&str>,
+        model: Option<&str>,
         created: Option<&str>,
         tier: Option<&str>,
         bytes: &[u8],
         deltas: &mut Vec<Delta>,
     ) {
-        let tier = tier.filter(|tier| !tier.is_empty()).map(tier_word);
         match &mut self.start {
             None => {
+                let made_up = || format!("chatcmpl-{:016x}", hash(bytes));
                 let start = Start {
-                    id: id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("chatcmpl-{:016x}", hash(bytes))),
-                    model: model.unwrap_or_default(),
+                    id: id.filter(|id| !id.is_empty()).map_or_else(made_up, str::to_owned),
+                    model: model.unwrap_or_default().to_owned(),
                     created: created.and_then(seconds).unwrap_or_default(),
                     system_fingerprint: None,
-                    service_tier: tier,
+                    service_tier: tier.filter(|tier| !tier.is_empty()).map(tier_word),
                 };
                 deltas.push(Delta::Start(start.clone()));
                 self.start = Some(start);
             }
             Some(start) => {
                 let model = model.filter(|model| start.model.is_empty() && !model.is_empty());
-                let tier = tier.filter(|_| start.service_tier.is_none());
+                let tier = tier.filter(|tier| start.service_tier.is_none() && !tier.is_empty());
                 if model.is_some() || tier.is_some() {
-                    start.model = model.unwrap_or_else(|| std::mem::take(&mut start.model));
-                    start.service_tier = tier.or_else(|| start.service_tier.take());
+                    if let Some(model) = model {
+                        model.clone_into(&mut start.model);
+                    }
+                    start.service_tier = tier.map(tier_word).or_else(|| start.service_tier.take());
                     deltas.push(Delta::Start(start.clone()));
                 }
             }

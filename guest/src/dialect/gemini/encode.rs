@@ -5,10 +5,11 @@
 
 use super::{config, contents::Conversation, tools};
 use crate::{
-    bindings::{Error, Message, Part, Request, Source},
+    bindings::{Error, Request},
     dialect::{
         Exchange,
         carry::{Carrier, Extra, escaped},
+        content::weight,
     },
     json::{self, Object},
     provider::Target,
@@ -36,32 +37,7 @@ pub(super) fn encode(target: &Target<'_>, request: &Request, streamed: bool) -> 
     // https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent: events only where asked for (2026-11)
     let method = if streamed { ":streamGenerateContent?alt=sse" } else { ":generateContent" };
     let model = target.path.unwrap_or("/models/{model}").replace("{model}", &escaped(target.model));
-    carrier.exchange(&format!("{model}{method}"), body)
-}
-
-/// Roughly how long the body gets, in bytes, so that content in base64 is not copied while it grows.
-fn weight(request: &Request) -> usize {
-    let source = |source: &Source| match source {
-        Source::Url(text) | Source::Base64(text) | Source::Id(text) => text.len(),
-        Source::Bytes(bytes) => bytes.len() / 3 * 4 + 4,
-    };
-    let part = |part: &Part| match part {
-        Part::Text(part) => part.text.len() / 16 * 17,
-        Part::Image(image) => source(&image.source),
-        Part::Audio(audio) => source(&audio.source),
-        Part::File(file) => source(&file.source),
-        Part::Refusal(text) => text.len(),
-        Part::Reasoning(_) | Part::ToolCall(_) => 512,
-    };
-    let message = |message: &Message| -> usize {
-        64 + match message {
-            Message::System(said) | Message::Developer(said) => said.parts.iter().map(|part| part.text.len()).sum(),
-            Message::User(said) => said.parts.iter().map(|said| 64 + part(said)).sum(),
-            Message::Assistant(said) => said.parts.iter().map(|said| 64 + part(said)).sum(),
-            Message::Tool(said) => said.parts.iter().map(|said| 64 + part(said)).sum::<usize>(),
-        }
-    };
-    request.messages.iter().map(message).sum::<usize>() + request.tools.len() * 512 + 1024
+    carrier.exchange(carrier.below(&format!("{model}{method}"))?, &[], body)
 }
 
 fn write(carrier: &Carrier<'_>, to: &mut Object<'_>) -> Result<(), Error> {

@@ -4,18 +4,10 @@
 //! Before: the caller's schema, or a model's arguments. After: `tools`, `config` and `decode`. Invariant: nothing but the
 //! keys that are named here is taken out, and a property is never taken for a keyword of its name.
 
-use std::{borrow::Cow, fmt};
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
-use serde_json::value::RawValue;
-
 use crate::{
     bindings::Error,
     dialect::carry::bad,
-    json::{self, Object},
+    json::{self, Any, Object, Pairs, Slot},
 };
 
 /// How deep a schema may nest: as deep as `serde_json` reads other JSON.
@@ -41,31 +33,7 @@ const SCHEMAS: &[&str] = &[
 const NAMED: &[&str] = &["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
 
 /// An object's keys in their order.
-struct Ordered<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Ordered<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Ordered<'de>;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut keys = Vec::new();
-                while let Some(Word(key)) = map.next_key()? {
-                    keys.push((key, map.next_value()?));
-                }
-                Ok(Ordered(keys))
-            }
-        }
-        deserializer.deserialize_map(Keys)
-    }
-}
-
-/// A key, borrowed where JSON allows it.
-#[derive(Deserialize)]
-struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+type Ordered<'a> = Pairs<Any<'a>>;
 
 /// Writes the schema of a function's arguments: without `$schema`, and without `additionalProperties` where that only says
 /// whether there may be others.
@@ -82,14 +50,14 @@ fn strip(out: &mut Vec<u8>, schema: &str, depth: usize) -> Result<(), Error> {
         return Err(bad(format!("a schema in `tools` nests deeper than {DEPTH}")).about("tools"));
     }
     if schema.starts_with('[') {
-        let list: Vec<&RawValue> = parse(schema)?;
+        let list: Vec<Any<'_>> = parse(schema)?;
         return json::list(out, list, |out, schema| strip(out, schema.get(), depth - 1));
     }
     if !schema.starts_with('{') {
         out.extend_from_slice(schema.as_bytes());
         return Ok(());
     }
-    let Ordered(keys) = parse(schema)?;
+    let Pairs(keys): Ordered<'_> = parse(schema)?;
     json::object(out, |to| {
         for (key, value) in keys {
             match &*key {
@@ -110,7 +78,7 @@ fn named(out: &mut Vec<u8>, schemas: &str, depth: usize) -> Result<(), Error> {
         out.extend_from_slice(schemas.as_bytes());
         return Ok(());
     }
-    let Ordered(keys) = parse(schemas)?;
+    let Pairs(keys): Ordered<'_> = parse(schemas)?;
     json::object(out, |to| keys.into_iter().try_for_each(|(key, value)| strip(to.key(&key), value.get(), depth)))
 }
 
@@ -120,7 +88,7 @@ pub(super) fn described(to: &mut Object<'_>, key: &str, schema: &str, descriptio
         to.raw(key, schema);
         return Ok(());
     };
-    let Ordered(keys) = parse(schema)?;
+    let Pairs(keys): Ordered<'_> = parse(schema)?;
     to.object(key, |to| {
         if !keys.iter().any(|(key, _)| key == "description") {
             to.set("description", description);
@@ -130,8 +98,8 @@ pub(super) fn described(to: &mut Object<'_>, key: &str, schema: &str, descriptio
     })
 }
 
-fn parse<'j, T: Deserialize<'j>>(schema: &'j str) -> Result<T, Error> {
-    serde_json::from_str(schema).map_err(|error| bad(format!("a schema cannot be read: {error}")))
+fn parse<'j, T: Slot<'j> + Default>(schema: &'j str) -> Result<T, Error> {
+    json::read(schema).map_err(|error| bad(format!("a schema cannot be read: {error}")))
 }
 
 /// JSON without the white space between its tokens, so that a whole answer and a streamed one say the same.

@@ -12,6 +12,7 @@ use super::schema::compact;
 use crate::{
     bindings::{Annotation, UrlCitation},
     dialect::hash,
+    json,
 };
 
 /// How many changes of width a [`Ruler`] remembers, and how many citations are known again: beyond them places stay open.
@@ -93,7 +94,7 @@ impl Sources {
 
 /// JSON that was valid as a part of the answer; what cannot be read says nothing.
 pub(super) fn read(json: &str) -> Value {
-    serde_json::from_str(json).unwrap_or_default()
+    json::read(json).unwrap_or_default()
 }
 
 pub(super) fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {

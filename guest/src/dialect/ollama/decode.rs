@@ -3,7 +3,8 @@
 //! Before: the lines of an answer. After: `fold`, or a stream's reader. Invariant: `done` alone ends an answer; one answer has
 //! one id, however its lines differ; calls, which come whole and mostly without an id, get one that is stable and single.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use crate::{
@@ -18,53 +19,54 @@ use crate::{
         unexpected,
     },
     frame::Event,
+    json,
 };
 
-/// A whole answer, or one line of a streamed one.
-#[derive(Deserialize)]
-struct Answer<'a> {
-    model: Option<String>,
-    created_at: Option<String>,
-    #[serde(borrow)]
-    message: Option<Message<'a>>,
-    done: Option<bool>,
-    done_reason: Option<String>,
-    prompt_eval_count: Option<u64>,
-    eval_count: Option<u64>,
-    logprobs: Option<Vec<Token>>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
+json::reader! {
+    /// A whole answer, or one line of a streamed one.
+    struct Answer<'a> {
+        "model" => model: Option<Cow<'a, str>>,
+        "created_at" => created_at: Option<Cow<'a, str>>,
+        "message" => message: Option<Message<'a>>,
+        "done" => done: Option<bool>,
+        "done_reason" => done_reason: Option<String>,
+        "prompt_eval_count" => prompt_eval_count: Option<u64>,
+        "eval_count" => eval_count: Option<u64>,
+        "logprobs" => logprobs: Option<Vec<Token>>,
+        "error" => error: Option<&'a RawValue>,
+    }
 }
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    content: Option<String>,
-    thinking: Option<String>,
-    images: Option<Vec<String>>,
-    #[serde(borrow)]
-    tool_calls: Option<Vec<Call<'a>>>,
+json::reader! {
+    struct Message<'a> {
+        "content" => content: Option<String>,
+        "thinking" => thinking: Option<String>,
+        "images" => images: Option<Vec<String>>,
+        "tool_calls" => tool_calls: Option<Vec<Call<'a>>>,
+    }
 }
 
-#[derive(Deserialize)]
-struct Call<'a> {
-    id: Option<String>,
-    #[serde(borrow)]
-    function: Function<'a>,
+json::reader! {
+    struct Call<'a> {
+        "id" => id: Option<String>,
+        [needed] "function" => function: Function<'a>,
+    }
 }
 
-#[derive(Deserialize)]
-struct Function<'a> {
-    name: String,
-    #[serde(borrow)]
-    arguments: Option<&'a RawValue>,
+json::reader! {
+    struct Function<'a> {
+        [needed] "name" => name: String,
+        "arguments" => arguments: Option<&'a RawValue>,
+    }
 }
 
-#[derive(Deserialize)]
-struct Token {
-    token: String,
-    logprob: f64,
-    bytes: Option<Vec<u8>>,
-    top_logprobs: Option<Vec<Self>>,
+json::reader! {
+    struct Token {
+        [needed] "token" => token: String,
+        [needed] "logprob" => logprob: f64,
+        "bytes" => bytes: Option<Vec<u8>>,
+        "top_logprobs" => top_logprobs: Option<Vec<Self>>,
+    }
 }
 
 /// Reads a whole answer. Whatever error its body reports, its status said that all is well: that is the provider's failure.
@@ -82,7 +84,7 @@ pub(super) fn whole(body: &[u8]) -> Result<Vec<Delta>, Error> {
 /// A line that is no error.
 fn read(line: &str) -> Result<Answer<'_>, Error> {
     let failed = |why: &str| told(line).unwrap_or_else(|| unexpected(line.as_bytes(), why));
-    let answer: Answer<'_> = serde_json::from_str(line).map_err(|error| failed(&error.to_string()))?;
+    let answer: Answer<'_> = json::read(line).map_err(|error| failed(&error.to_string()))?;
     if answer.error.is_some() {
         return Err(failed("it is an error without a message"));
     }
@@ -199,12 +201,12 @@ impl Stream {
 
 /// An answer has no id: the model and the moment make one.
 fn start(answer: &Answer<'_>, line: &str) -> Start {
-    let model = answer.model.clone().unwrap_or_default();
+    let model = answer.model.as_deref().unwrap_or_default();
     let moment = answer.created_at.as_deref();
     let seed = moment.map_or_else(|| line.to_owned(), |moment| format!("{model}/{moment}"));
     Start {
         id: format!("chatcmpl-{:016x}", hash(seed.as_bytes())),
-        model,
+        model: model.to_owned(),
         created: moment.and_then(seconds).unwrap_or(0),
         system_fingerprint: None,
         service_tier: None,

@@ -11,6 +11,7 @@ use crate::{
     dialect::{
         Exchange,
         carry::{Carrier, Extra, bad, parsed, unsupported},
+        content::weight,
     },
     json::{self, Object},
     provider::Target,
@@ -26,9 +27,10 @@ const OPTIONS: &[&str] =
 
 pub(super) fn encode(target: &Target<'_>, request: &Request, streamed: bool) -> Result<Exchange, Error> {
     let encoder = Encoder { carrier: Carrier { target, request } };
-    let mut body = Vec::with_capacity(4096);
+    let mut body = Vec::with_capacity(weight(request));
     json::object(&mut body, |body| encoder.body(body, streamed)).map_err(|error| error.from(target.provider))?;
-    encoder.carrier.exchange(target.path.unwrap_or("/api/chat"), body)
+    let url = encoder.carrier.below(target.path.unwrap_or("/api/chat"))?;
+    encoder.carrier.exchange(url, &[], body)
 }
 
 /// One request on its way into a body.

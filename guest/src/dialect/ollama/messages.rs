@@ -9,7 +9,10 @@ use crate::{
         AssistantMessage, CacheControl, Error, Image, Message, Part, ReasoningBlock, TextPart, ToolCall, ToolKind,
         ToolResult,
     },
-    dialect::carry::{arguments, base64, put_base64, unsupported},
+    dialect::{
+        carry::{arguments, unsupported},
+        content::{base64, put_base64},
+    },
     json::{self, Object},
 };
 
@@ -86,7 +89,7 @@ impl Encoder<'_> {
         self.uncached(image.cache_control.as_ref())?;
         // The server fetches nothing: https://docs.ollama.com/capabilities/vision (2026-11)
         let Some(data) = base64(&image.source)? else { return Err(unsupported("image_url.url")) };
-        put_base64(out, &data);
+        put_base64(out, "", &data);
         Ok(())
     }
 

@@ -17,14 +17,14 @@ use crate::{
     },
     dialect::{Decoder, hash, refusal, unexpected},
     frame::Event,
+    json,
 };
 
 /// Reads a whole answer. Whatever error its body reports, its status said that all is well: that is the provider's failure.
 pub(super) fn whole(body: &[u8]) -> Result<Vec<Delta>, Error> {
     let contradictory = |error: Error| Error { kind: ErrorKind::Provider, status: Some(200), ..error };
     let text = std::str::from_utf8(body).map_err(|error| contradictory(unexpected(body, &error.to_string())))?;
-    let answer: Body<'_> =
-        serde_json::from_str(text).map_err(|error| contradictory(failed(body, &error.to_string())))?;
+    let answer: Body<'_> = json::read(text).map_err(|error| contradictory(failed(body, &error.to_string())))?;
     if let Some(error) = answer.error {
         return Err(contradictory(reported(error, body)));
     }
@@ -93,8 +93,7 @@ impl Decoder for Stream {
             self.done = true;
             return Ok(());
         }
-        let chunk: Body<'_> =
-            serde_json::from_str(data).map_err(|error| failed(data.as_bytes(), &error.to_string()))?;
+        let chunk: Body<'_> = json::read(data).map_err(|error| failed(data.as_bytes(), &error.to_string()))?;
         if let Some(error) = chunk.error {
             return Err(reported(error, data.as_bytes()));
         }
@@ -131,12 +130,11 @@ impl Stream {
         if let Some(usage) = body.usage.or_else(|| body.x_groq.and_then(|groq| groq.usage)) {
             self.usage = Some(figures(&usage));
         }
-        let results =
-            body.search_results.and_then(|raw| serde_json::from_str::<Vec<wire::SearchResult>>(raw.get()).ok());
+        let results = body.search_results.and_then(|raw| json::read::<Vec<wire::SearchResult>>(raw.get()).ok());
         if let Some(results) = results.filter(|results| !results.is_empty()) {
             self.sources = results.into_iter().map(|found| source(found.url, found.title)).collect();
         } else if let Some(raw) = body.citations.filter(|_| self.sources.is_empty()) {
-            let urls = serde_json::from_str::<Vec<String>>(raw.get()).unwrap_or_default();
+            let urls = json::read::<Vec<String>>(raw.get()).unwrap_or_default();
             self.sources = urls.into_iter().map(|url| source(url, None)).collect();
         }
         for (place, choice) in body.choices.into_iter().flatten().enumerate() {
@@ -235,7 +233,7 @@ impl Open {
         for call in message.tool_calls.into_iter().flatten() {
             self.call(call, answer, deltas);
         }
-        let images = message.images.into_iter().flatten().filter_map(|image| picture(image.image_url));
+        let images = message.images.into_iter().flatten().filter_map(|image| picture(image.image_url?));
         deltas.extend(images.map(|image| Delta::Image(ImageDelta { choice, image })));
         if let Some(audio) = message.audio {
             let wire::Audio { id, data: base64, transcript, expires_at } = audio;
@@ -413,7 +411,7 @@ fn open(choice: u32, text: String, signature: Option<String>) -> Option<Delta> {
 fn argument_text(raw: &RawValue) -> String {
     match raw.get() {
         "null" => String::new(),
-        text if text.starts_with('"') => serde_json::from_str(text).unwrap_or_default(),
+        text if text.starts_with('"') => json::read(text).unwrap_or_default(),
         json => json.to_owned(),
     }
 }
@@ -421,16 +419,15 @@ fn argument_text(raw: &RawValue) -> String {
 /// An image by its address, or by an object around one.
 fn picture(raw: &RawValue) -> Option<Image> {
     let url = match raw.get().starts_with('"') {
-        true => serde_json::from_str(raw.get()).ok()?,
-        false => serde_json::from_str::<wire::ImageUrl>(raw.get()).ok()?.url,
+        true => json::read(raw.get()).ok()?,
+        false => json::read::<wire::ImageUrl>(raw.get()).ok()?.url,
     };
     let (source, media_type) = Source::at(url.into());
     Some(Image { source, media_type, detail: None, cache_control: None })
 }
 
 fn noted(raw: &RawValue) -> Annotation {
-    let citation =
-        serde_json::from_str::<wire::Annotation>(raw.get()).ok().and_then(|annotation| annotation.url_citation);
+    let citation = json::read::<wire::Annotation>(raw.get()).ok().and_then(|annotation| annotation.url_citation);
     match citation {
         Some(wire::UrlCitation { url, title, start_index, end_index }) => {
             Annotation::UrlCitation(UrlCitation { url, title, start_index, end_index })
@@ -441,7 +438,7 @@ fn noted(raw: &RawValue) -> Annotation {
 
 /// JSON without its white space: it may go into an event, where the end of a line would end it.
 fn one_line(json: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(json).map_or_else(|_| "{}".to_owned(), |value| value.to_string())
+    json::read::<serde_json::Value>(json).map_or_else(|_| "{}".to_owned(), |value| value.to_string())
 }
 
 fn source(url: String, title: Option<String>) -> UrlCitation {

@@ -5,57 +5,19 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-
 use super::encode::Encoder;
 use crate::{
     bindings::{
-        AssistantMessage, CacheControl, Error, ErrorKind, File, Image, Message, OpenReasoning, Part, ReasoningBlock,
-        Request, Source, TextPart, ToolCall, ToolKind, ToolResult,
+        AssistantMessage, CacheControl, Error, File, Image, Message, OpenReasoning, Part, ReasoningBlock, Source,
+        TextPart, ToolCall, ToolKind, ToolResult,
+    },
+    dialect::{
+        carry::{bad, unsupported},
+        content::{base64, prefix, put_base64},
     },
     json::{self, Object},
     provider::{Files, History},
 };
-
-/// Roughly how long the body gets, in bytes, so that it is allocated once.
-pub(super) fn weight(request: &Request) -> usize {
-    fn source(source: &Source) -> usize {
-        match source {
-            Source::Url(text) | Source::Base64(text) | Source::Id(text) => text.len(),
-            Source::Bytes(bytes) => bytes.len() / 3 * 4 + 4,
-        }
-    }
-    fn part(part: &Part) -> usize {
-        64 + match part {
-            Part::Text(part) => part.text.len(),
-            Part::Image(image) => source(&image.source),
-            Part::Audio(audio) => source(&audio.source),
-            Part::File(file) => source(&file.source),
-            Part::Refusal(text) | Part::Reasoning(ReasoningBlock::Redacted(text)) => text.len(),
-            Part::Reasoning(ReasoningBlock::Open(open)) => open.text.len(),
-            Part::ToolCall(call) => 128 + call.arguments.len() + call.arguments.len() / 4,
-        }
-    }
-    let message = |message: &Message| match message {
-        Message::System(said) | Message::Developer(said) => said.parts.iter().map(|part| 64 + part.text.len()).sum(),
-        Message::User(said) => said.parts.iter().map(part).sum(),
-        Message::Assistant(said) => said.parts.iter().map(part).sum(),
-        Message::Tool(said) => said.parts.iter().map(part).sum::<usize>(),
-    };
-    let tools = request.tools.iter().map(|tool| match tool {
-        crate::bindings::Tool::Function(tool) => {
-            128 + tool.schema_json.as_ref().map_or(0, String::len) + text_len(&tool.description)
-        }
-        crate::bindings::Tool::Custom(tool) => 256 + text_len(&tool.description),
-    });
-    let said: usize = request.messages.iter().map(message).sum();
-    // Escapes make text longer: quotes and line feeds are a few in a hundred.
-    (said + tools.sum::<usize>()) / 16 * 17 + request.messages.len() * 64 + 1024
-}
-
-fn text_len(text: &Option<String>) -> usize {
-    text.as_ref().map_or(0, String::len)
-}
 
 pub(super) fn write(encoder: &Encoder<'_>, out: &mut Vec<u8>, messages: &[Message]) -> Result<(), Error> {
     json::list(out, messages.iter().enumerate(), |out, (place, message)| {
@@ -84,12 +46,12 @@ impl Encoder<'_> {
         let name = match message {
             Message::System(said) => {
                 // https://platform.openai.com/docs/guides/reasoning: developer messages replace system messages (2026-11)
-                to.set("role", if self.target.reasons() { "developer" } else { "system" });
+                to.set("role", if self.given.target.reasons() { "developer" } else { "system" });
                 texts(self, to.key("content"), &said.parts)?;
                 &said.name
             }
             Message::Developer(said) => {
-                to.set("role", if self.target.quirks.developer { "developer" } else { "system" });
+                to.set("role", if self.given.target.quirks.developer { "developer" } else { "system" });
                 texts(self, to.key("content"), &said.parts)?;
                 &said.name
             }
@@ -107,7 +69,7 @@ impl Encoder<'_> {
             }
             Message::Tool(said) => return self.tool_result(to, said),
         };
-        if self.carries("name", name.is_some())? {
+        if self.given.carries("name", name.is_some())? {
             to.some("name", name.as_ref());
         }
         Ok(())
@@ -163,7 +125,7 @@ impl Encoder<'_> {
     }
 
     fn file(&self, out: &mut Vec<u8>, file: &File) -> Result<(), Error> {
-        let quirks = self.target.quirks;
+        let quirks = self.given.target.quirks;
         let document = quirks.files == Some(Files::DocumentUrl);
         json::object(out, |to| {
             to.set("type", if document { "document_url" } else { "file" });
@@ -215,7 +177,7 @@ impl Encoder<'_> {
                         Ok::<_, Error>(())
                     })?;
                 }
-                Part::Image(_) | Part::File(_) => self.cannot("assistant images and files", true)?,
+                Part::Image(_) | Part::File(_) => self.given.cannot("assistant images and files", true)?,
             }
         }
         let thinking = self.thoughts(to, &thoughts)?;
@@ -243,9 +205,9 @@ impl Encoder<'_> {
             return Ok(false);
         }
         let sealed = thoughts.iter().any(|block| matches!(block, ReasoningBlock::Redacted(_)));
-        let key = match self.target.quirks.history {
-            None => return self.cannot("reasoning_content", true).map(|()| false),
-            Some(History::Thinking) => return self.cannot("redacted reasoning", sealed).map(|()| true),
+        let key = match self.given.target.quirks.history {
+            None => return self.given.cannot("reasoning_content", true).map(|()| false),
+            Some(History::Thinking) => return self.given.cannot("redacted reasoning", sealed).map(|()| true),
             Some(History::ReasoningDetails) => {
                 to.list("reasoning_details", thoughts, |out, block| reasoning_detail(out, block))?;
                 return Ok(false);
@@ -253,7 +215,7 @@ impl Encoder<'_> {
             Some(History::ReasoningContent) => "reasoning_content",
             Some(History::Reasoning) => "reasoning",
         };
-        self.cannot("redacted reasoning", sealed)?;
+        self.given.cannot("redacted reasoning", sealed)?;
         let open = thoughts.iter().filter_map(|block| match block {
             ReasoningBlock::Open(open) => Some(open.text.as_str()),
             ReasoningBlock::Redacted(_) => None,
@@ -300,7 +262,7 @@ impl Encoder<'_> {
     /// A tool call's id as the provider wants it: where its length is fixed, another provider's id becomes a stable new one.
     fn tool_id<'i>(&self, id: &'i str) -> Cow<'i, str> {
         const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-        let Some(length) = self.target.quirks.tool_id_length else { return Cow::Borrowed(id) };
+        let Some(length) = self.given.target.quirks.tool_id_length else { return Cow::Borrowed(id) };
         if id.len() == length && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Cow::Borrowed(id);
         }
@@ -315,8 +277,8 @@ impl Encoder<'_> {
 
     pub(super) fn cache_control(&self, to: &mut Object<'_>, mark: Option<&CacheControl>) -> Result<(), Error> {
         let Some(mark) = mark else { return Ok(()) };
-        if !self.target.quirks.cache_control {
-            return self.cannot("cache_control", true);
+        if !self.given.target.quirks.cache_control {
+            return self.given.cannot("cache_control", true);
         }
         to.object("cache_control", |to| {
             to.set("type", "ephemeral");
@@ -361,47 +323,4 @@ fn reasoning_detail(out: &mut Vec<u8>, block: &ReasoningBlock) -> Result<(), Err
         }
         Ok(())
     })
-}
-
-/// Content in base64, if it is here and not at an address or with the provider.
-fn base64(source: &Source) -> Result<Option<Cow<'_, str>>, Error> {
-    match source {
-        Source::Bytes(bytes) => Ok(Some(Cow::Owned(BASE64_STANDARD.encode(bytes)))),
-        Source::Base64(text) => {
-            // It goes into the body without being escaped.
-            let clean = text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_'));
-            if clean { Ok(Some(Cow::Borrowed(text))) } else { Err(bad("content is said to be base64, and is not")) }
-        }
-        Source::Url(_) | Source::Id(_) => Ok(None),
-    }
-}
-
-/// The beginning of a `data:` URL. <https://www.rfc-editor.org/rfc/rfc2397>
-fn prefix(media_type: Option<&str>) -> Result<String, Error> {
-    match media_type {
-        Some(kind) if kind.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',')) => {
-            Ok(format!("data:{kind};base64,"))
-        }
-        Some(_) => Err(bad("a media type has characters that none can have")),
-        None => Err(bad("content that is sent along needs its media type")),
-    }
-}
-
-/// Writes a string of clean base64 without looking at it again.
-fn put_base64(out: &mut Vec<u8>, prefix: &str, data: &str) {
-    out.push(b'"');
-    out.extend_from_slice(prefix.as_bytes());
-    out.extend_from_slice(data.as_bytes());
-    out.push(b'"');
-}
-
-/// The error of content that the provider cannot take. It is never dropped.
-fn unsupported(content: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("the provider cannot take `{content}`")).about(content)
-}
-
-fn bad(message: &str) -> Error {
-    Error::new(ErrorKind::BadRequest, message)
 }

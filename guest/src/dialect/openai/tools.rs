@@ -3,33 +3,34 @@
 //! Before: `encode` writes everything else. After: the same body. Invariant: a schema goes in as the caller wrote it, once it
 //! has been seen to be JSON.
 
-use super::encode::{Encoder, parsed, unsupported};
+use super::encode::Encoder;
 use crate::{
     bindings::{Error, Tool, ToolChoice},
+    dialect::carry::{parsed, unsupported},
     json::{self, Object},
 };
 
 impl Encoder<'_> {
     pub(super) fn tools(&mut self, body: &mut Object<'_>) -> Result<(), Error> {
-        let request = self.request;
-        if !self.carries("tools", !request.tools.is_empty())? {
+        let request = self.given.request;
+        if !self.given.carries("tools", !request.tools.is_empty())? {
             return Ok(());
         }
-        self.written.push("tools");
+        self.given.note("tools");
         body.list("tools", &request.tools, |out, tool| self.tool(out, tool))?;
         self.some(body, "parallel_tool_calls", request.parallel_tool_calls.as_ref())?;
         let Some(choice) = &request.tool_choice else { return Ok(()) };
-        let required = self.target.quirks.required.as_deref().unwrap_or("required");
+        let required = self.given.target.quirks.required.as_deref().unwrap_or("required");
         match choice {
-            ToolChoice::Auto => self.put(body, "tool_choice", "auto"),
-            ToolChoice::None => self.put(body, "tool_choice", "none"),
-            ToolChoice::Required => self.put(body, "tool_choice", required),
+            ToolChoice::Auto => self.given.put(body, "tool_choice", "auto"),
+            ToolChoice::None => self.given.put(body, "tool_choice", "none"),
+            ToolChoice::Required => self.given.put(body, "tool_choice", required),
             ToolChoice::Named(name) => {
-                self.written.push("tool_choice");
+                self.given.note("tool_choice");
                 self.named(body.key("tool_choice"), name)?;
             }
             ToolChoice::Allowed(allowed) => {
-                self.written.push("tool_choice");
+                self.given.note("tool_choice");
                 body.object("tool_choice", |to| {
                     to.set("type", "allowed_tools");
                     to.object("allowed_tools", |to| {
@@ -59,7 +60,7 @@ impl Encoder<'_> {
             }),
             Tool::Custom(tool) => {
                 // A tool is content, so it is refused even where parameters may be dropped.
-                if !self.target.takes("custom_tools") {
+                if !self.given.target.takes("custom_tools") {
                     return Err(unsupported("custom_tools"));
                 }
                 json::object(out, |to| {
@@ -84,7 +85,8 @@ impl Encoder<'_> {
 
     /// A tool by its name, as a choice.
     fn named(&self, out: &mut Vec<u8>, name: &str) -> Result<(), Error> {
-        let custom = self.request.tools.iter().any(|tool| matches!(tool, Tool::Custom(tool) if tool.name == name));
+        let custom =
+            self.given.request.tools.iter().any(|tool| matches!(tool, Tool::Custom(tool) if tool.name == name));
         let kind = if custom { "custom" } else { "function" };
         json::object(out, |to| {
             to.set("type", kind);

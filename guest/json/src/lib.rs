@@ -1,18 +1,37 @@
-//! Writes JSON straight into bytes.
+//! JSON in little code: written straight into bytes, and read straight into structs.
 //!
-//! Before: the types of `bindings`. After: a request or an answer on the wire. Invariant: what is written is one JSON
-//! value, with every string escaped; raw JSON goes in only through [`Object::raw`], whose callers have parsed it.
+//! Before and after: the guest's dialects and its API. Invariant: what is written is one JSON value, with every string
+//! escaped; raw JSON goes in only through [`Object::raw`], whose callers have parsed it.
+//!
+//! A crate of its own, since it is where the time of an event goes: it is compiled for speed, the rest for size.
+
+#![forbid(unsafe_code)]
+
+mod read;
+mod slots;
+mod wrong;
+mod declare;
+#[cfg(test)]
+mod tests;
+
+pub use read::{Field, Rules, Scalar, Slot, read};
+pub use slots::{Any, Loose, Pairs, Raws};
+pub use wrong::{Fault, Wrong};
 
 use serde::Serialize;
 
 /// A JSON object in the making.
-pub(crate) struct Object<'o> {
+#[derive(Debug)]
+pub struct Object<'o> {
     out: &'o mut Vec<u8>,
     empty: bool,
 }
 
 /// Writes an object.
-pub(crate) fn object<E>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>) -> Result<(), E>) -> Result<(), E> {
+///
+/// # Errors
+/// Those of what writes it.
+pub fn object<E>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>) -> Result<(), E>) -> Result<(), E> {
     out.push(b'{');
     fill(&mut Object { out, empty: true })?;
     out.push(b'}');
@@ -20,7 +39,10 @@ pub(crate) fn object<E>(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>) ->
 }
 
 /// Writes a list, one `write` an item.
-pub(crate) fn list<T, E>(
+///
+/// # Errors
+/// Those of what writes it.
+pub fn list<T, E>(
     out: &mut Vec<u8>,
     items: impl IntoIterator<Item = T>,
     mut write: impl FnMut(&mut Vec<u8>, T) -> Result<(), E>,
@@ -37,8 +59,11 @@ pub(crate) fn list<T, E>(
 }
 
 /// Writes a value.
+///
+/// # Panics
+/// If its own `Serialize` fails, which those of strings, numbers and lists of them never do.
 #[inline(never)]
-pub(crate) fn value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+pub fn value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     serde_json::to_writer(out, value).expect("strings and numbers go into memory");
 }
 
@@ -46,7 +71,7 @@ impl Object<'_> {
     /// Writes a key, and returns where its value goes. It stays one function: inlined at every key
     /// of every dialect it would be 40 KB of the component.
     #[inline(never)]
-    pub(crate) fn key(&mut self, key: &str) -> &mut Vec<u8> {
+    pub fn key(&mut self, key: &str) -> &mut Vec<u8> {
         if !std::mem::take(&mut self.empty) {
             self.out.push(b',');
         }
@@ -56,33 +81,35 @@ impl Object<'_> {
     }
 
     /// Writes a key and its value.
-    pub(crate) fn set(&mut self, key: &str, to: &(impl Serialize + ?Sized)) {
+    pub fn set(&mut self, key: &str, to: &(impl Serialize + ?Sized)) {
         value(self.key(key), to);
     }
 
     /// Writes a key and its value, if there is one.
-    pub(crate) fn some(&mut self, key: &str, to: Option<&(impl Serialize + ?Sized)>) {
+    pub fn some(&mut self, key: &str, to: Option<&(impl Serialize + ?Sized)>) {
         if let Some(to) = to {
             self.set(key, to);
         }
     }
 
     /// Writes a key and JSON that the caller has parsed.
-    pub(crate) fn raw(&mut self, key: &str, json: &str) {
+    pub fn raw(&mut self, key: &str, json: &str) {
         self.key(key).extend_from_slice(json.as_bytes());
     }
 
     /// Writes a key and an object.
-    pub(crate) fn object<E>(
-        &mut self,
-        key: &str,
-        fill: impl FnOnce(&mut Object<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ///
+    /// # Errors
+    /// Those of what writes it.
+    pub fn object<E>(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>) -> Result<(), E>) -> Result<(), E> {
         object(self.key(key), fill)
     }
 
     /// Writes a key and a list.
-    pub(crate) fn list<T, E>(
+    ///
+    /// # Errors
+    /// Those of what writes it.
+    pub fn list<T, E>(
         &mut self,
         key: &str,
         items: impl IntoIterator<Item = T>,
