@@ -8,6 +8,7 @@ mod report;
 mod tls;
 mod admin;
 mod egress_log;
+mod chain;
 mod load;
 mod rolling;
 
