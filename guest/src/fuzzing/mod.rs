@@ -5,11 +5,14 @@
 //! to the part, and panics where a promise is broken. An input begins with how it is cut: a number up to 15, and so many
 //! lengths of pieces, which take turns.
 
+use serde::de::IgnoredAny;
+
 use crate::{
     api::{self, Chunks},
     bindings::{Delta, Error},
     dialect::{self, Head, Reader, fold},
     frame::{Event, Framing, eventstream::EventStream, ndjson::Ndjson, sse::Sse},
+    provider::{Table, resolve},
 };
 
 /// The names of the events that Bedrock's decoder knows, and one that it does not.
@@ -42,6 +45,40 @@ pub fn ndjson(input: &[u8]) {
     for (name, data) in framed::<Ndjson>(input) {
         assert!(name.is_none() && !data.contains(['\r', '\n']) && !data.trim_ascii().is_empty(), "{data:?}");
     }
+}
+
+/// A client's request: first a number, of which the last bit says which of the two shapes follows, and then the body. What can
+/// be read is written for every dialect.
+///
+/// # Panics
+/// If an error is none of the client's, or its answer or what a provider is sent is no JSON.
+pub fn api(input: &[u8]) {
+    let Some((shape, body)) = input.split_first() else { return };
+    let read = match shape % 2 {
+        0 => api::parse(body),
+        _ => api::parse_chat(body, shape % 4 == 3),
+    };
+    let incoming = match read {
+        Ok(incoming) => incoming,
+        Err(error) => return refused(&error),
+    };
+    let models = Table::from_json(r#"{"credentials": "placeholder", "providers": {"bedrock": {"region": "r"}}}"#);
+    let table = Table::built_in().clone().merge(models.expect("a table"));
+    for model in ["openai/m", "anthropic/m", "gemini/m", "bedrock/m", "cohere/m", "ollama/m"] {
+        let target = resolve(&table, model).expect("a built-in provider");
+        let dialect = dialect::by_name(target.dialect).expect("a dialect of the table");
+        match dialect.encode(&target, &incoming.request, incoming.stream) {
+            Ok(exchange) => drop(serde_json::from_slice::<IgnoredAny>(&exchange.body).expect("JSON is sent")),
+            Err(error) => refused(&error),
+        }
+    }
+}
+
+/// What the client is answered.
+fn refused(error: &Error) {
+    let failure = api::failure(error);
+    assert!((400..500).contains(&failure.status), "{error:?}");
+    serde_json::from_slice::<IgnoredAny>(&failure.body).expect("an error is JSON");
 }
 
 /// AWS's binary messages: the bytes as they are, and taken for headers and payloads of messages that are whole.

@@ -32,3 +32,8 @@ fn seeds_of_eventstream_pass() {
 fn seeds_of_decode_pass() {
     replay("decode", super::decode);
 }
+
+#[test]
+fn seeds_of_api_pass() {
+    replay("api", super::api);
+}
