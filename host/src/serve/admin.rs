@@ -70,7 +70,7 @@ async fn answer(request: Request<Incoming>, swapper: Swapper) -> Response<Full<B
         return line(StatusCode::FORBIDDEN, "a page in a browser may not administer this server");
     }
     if request.method() == Method::GET {
-        return in_force(&swapper);
+        return apart(move || in_force(&swapper)).await;
     }
     if request.method() != Method::POST {
         let mut response = line(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET and POST");
@@ -94,8 +94,13 @@ async fn answer(request: Request<Incoming>, swapper: Swapper) -> Response<Full<B
     let Ok(text) = String::from_utf8(text.into()) else {
         return line(StatusCode::BAD_REQUEST, "the policy is no UTF-8");
     };
-    let swapped = tokio::task::spawn_blocking(move || put(&swapper, &text, dry));
-    swapped.await.unwrap_or_else(|_| line(StatusCode::INTERNAL_SERVER_ERROR, "the policy could not be looked at"))
+    apart(move || put(&swapper, &text, dry)).await
+}
+
+/// Off the executor: whoever puts a text in force reads files, and the next one waits for that.
+async fn apart(work: impl FnOnce() -> Response<Full<Bytes>> + Send + 'static) -> Response<Full<Bytes>> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| line(StatusCode::INTERNAL_SERVER_ERROR, "the policy could not be looked at"))
 }
 
 /// Puts a text in force, or only says what that would do.

@@ -100,8 +100,21 @@ impl Drop for Socket {
 /// How long to wait where the process has no descriptor left: each answer that ends gives one back.
 const BREATH: Duration = Duration::from_millis(50);
 
+/// Clients that may wait to be accepted on a Unix socket; as many as the standard library lets wait.
+#[cfg(unix)]
+const BACKLOG: u32 = 128;
+
 impl Listener {
     pub(super) async fn bind(address: &Address) -> io::Result<Self> {
+        Self::bound(address, false).await
+    }
+
+    /// The same; a Unix socket is its owner's alone, before anybody can connect.
+    pub(super) async fn bind_private(address: &Address) -> io::Result<Self> {
+        Self::bound(address, true).await
+    }
+
+    async fn bound(address: &Address, private: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             #[cfg(unix)]
@@ -121,21 +134,17 @@ impl Listener {
                     }
                     Err(_) => {}
                 }
-                Ok(Self::Unix(tokio::net::UnixListener::bind(path)?, Socket(path.clone())))
+                let socket = tokio::net::UnixSocket::new_stream()?;
+                socket.bind(path)?;
+                let bound = Socket(path.clone());
+                if private {
+                    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+                }
+                Ok(Self::Unix(socket.listen(BACKLOG)?, bound))
             }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "there are no Unix sockets here")),
         }
-    }
-
-    /// The same; a Unix socket is its owner's alone.
-    pub(super) async fn bind_private(address: &Address) -> io::Result<Self> {
-        let listener = Self::bind(address).await?;
-        #[cfg(unix)]
-        if let Self::Unix(_, Socket(path)) = &listener {
-            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        }
-        Ok(listener)
     }
 
     /// Where it listens: with the port that the system chose, where that was left to it.

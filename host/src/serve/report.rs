@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use seaway_guest::api::Report as Told;
 
 /// Who answered, why the answer ended and what it took.
 #[derive(Clone, Debug)]
@@ -35,10 +36,10 @@ pub(super) const KINDS: [&str; 9] = [
     "rejected-prediction",
 ];
 
-const PROVIDER: HeaderName = HeaderName::from_static("seaway-provider");
-const MODEL: HeaderName = HeaderName::from_static("seaway-model");
-const FINISH: HeaderName = HeaderName::from_static("seaway-finish");
-const USAGE: HeaderName = HeaderName::from_static("seaway-usage");
+const PROVIDER: HeaderName = HeaderName::from_static(Told::PROVIDER);
+const MODEL: HeaderName = HeaderName::from_static(Told::MODEL);
+const FINISH: HeaderName = HeaderName::from_static(Told::FINISH);
+const USAGE: HeaderName = HeaderName::from_static(Told::USAGE);
 
 impl Report {
     /// Reads trailers; absent where they tell of no answer.
