@@ -220,7 +220,7 @@ impl<'a> Attempts<'a> {
         let wanted = stale || (self.budget.is_some() && self.refused < *max);
         let WireBody::Full(body) = request.body() else { return None };
         let fits = body.as_ref().map_or(0, |body| body.len() as u64) <= max_body.0;
-        if wanted && fits { Kept::of(request, lease.take_memory()) } else { None }
+        (wanted && fits).then(|| Kept::of(request, body.clone(), lease.take_memory()))
     }
 
     /// Decides what follows an attempt; `kept` is what was held of the request.

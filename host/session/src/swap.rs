@@ -42,18 +42,15 @@ impl Session {
         let _one_at_a_time = swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let old = snapshot.load();
         let new = Snapshot::build(policy, environment, destinations, counters, old.lower.clone(), Some(&old))?;
-        let mut gone = pool.retiring(&new).into_iter().map(|(route, connections)| Retiring {
-            origin: route.origin().to_string(),
-            proxy: route.proxy().map(Proxy::via).map(|via| via.proxy),
-            connections,
-        });
         let mut all: Vec<Retiring> = Vec::new();
-        gone.by_ref().for_each(|one| {
-            match all.iter_mut().find(|known| known.origin == one.origin && known.proxy == one.proxy) {
-                Some(known) => known.connections += one.connections,
-                None => all.push(one),
+        for (route, connections) in pool.retiring(&new) {
+            let origin = route.origin().to_string();
+            let proxy = route.proxy().map(Proxy::via).map(|via| via.proxy);
+            match all.iter_mut().find(|known| known.origin == origin && known.proxy == proxy) {
+                Some(known) => known.connections += connections,
+                None => all.push(Retiring { origin, proxy, connections }),
             }
-        });
+        }
         all.sort_by(|one, other| (&one.origin, &one.proxy).cmp(&(&other.origin, &other.proxy)));
         Ok(all)
     }
