@@ -15,7 +15,7 @@ mod declare;
 mod tests;
 
 pub use read::{Field, Rules, Scalar, Slot, read};
-pub use slots::{Any, Loose, Pairs, Raws};
+pub use slots::{Any, Content, Loose, Pairs, Raws};
 pub use wrong::{Fault, Wrong};
 
 use serde::Serialize;

@@ -220,6 +220,45 @@ impl<'a> Slot<'a> for Loose {
     }
 }
 
+/// A content as OpenAI has it: text, or parts.
+#[derive(Debug, Default)]
+pub enum Content<T> {
+    /// Nothing.
+    #[default]
+    None,
+    /// Text.
+    Text(String),
+    /// Parts.
+    Parts(Vec<T>),
+}
+
+impl<'a, T: Slot<'a> + Default> Slot<'a> for Content<T> {
+    fn what(&self) -> &'static str {
+        "a text or a list of parts"
+    }
+
+    fn put(&mut self, value: Scalar<'a>) -> bool {
+        *self = match value {
+            Scalar::Null => Self::None,
+            Scalar::Text(text) => Self::Text(text.into_owned()),
+            Scalar::Bool(_) | Scalar::Unsigned(_) | Scalar::Signed(_) | Scalar::Float(_) => return false,
+        };
+        true
+    }
+
+    fn open(&mut self, list: bool) -> Option<&'static Rules> {
+        *self = Self::Parts(Vec::new());
+        list.then_some(Rules::NONE)
+    }
+
+    fn item(&mut self) -> Field<'_, 'a> {
+        match self {
+            Self::Parts(parts) => parts.item(),
+            Self::None | Self::Text(_) => Field::Unknown,
+        }
+    }
+}
+
 impl<'a> Slot<'a> for Cow<'a, str> {
     fn what(&self) -> &'static str {
         "a text"

@@ -44,13 +44,7 @@ json::reader! {
 }
 
 /// A content: text, or parts.
-#[derive(Default)]
-pub(super) enum ContentBody<'a> {
-    #[default]
-    None,
-    Text(String),
-    Parts(Vec<PartBody<'a>>),
-}
+pub(super) type ContentBody<'a> = json::Content<PartBody<'a>>;
 
 json::reader! {
     [strict]
@@ -349,33 +343,6 @@ impl<'a> Slot<'a> for ImageUrl<'a> {
             "url" => self.url.place(),
             "detail" => self.detail.place(),
             _ => Field::Unknown,
-        }
-    }
-}
-
-impl<'a> Slot<'a> for ContentBody<'a> {
-    fn what(&self) -> &'static str {
-        "a text or a list of parts"
-    }
-
-    fn put(&mut self, value: Scalar<'a>) -> bool {
-        *self = match value {
-            Scalar::Null => Self::None,
-            Scalar::Text(text) => Self::Text(text.into_owned()),
-            Scalar::Bool(_) | Scalar::Unsigned(_) | Scalar::Signed(_) | Scalar::Float(_) => return false,
-        };
-        true
-    }
-
-    fn open(&mut self, list: bool) -> Option<&'static Rules> {
-        *self = Self::Parts(Vec::new());
-        list.then_some(Rules::NONE)
-    }
-
-    fn item(&mut self) -> Field<'_, 'a> {
-        match self {
-            Self::Parts(parts) => parts.item(),
-            Self::None | Self::Text(_) => Field::Unknown,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::json::{self, Field, Loose, Raws, Rules, Scalar, Slot};
+use crate::json::{self, Loose, Raws, Scalar, Slot};
 
 json::reader! {
     /// A whole answer, or one chunk of a streamed one.
@@ -61,13 +61,7 @@ json::reader! {
 }
 
 /// A content: text, or parts.
-#[derive(Default)]
-pub(super) enum Content<'a> {
-    #[default]
-    None,
-    Text(String),
-    Parts(Vec<ContentPart<'a>>),
-}
+pub(super) type Content<'a> = json::Content<ContentPart<'a>>;
 
 json::reader! {
     /// A part of a content, of whatever type: each type has keys of its own.
@@ -252,32 +246,5 @@ impl<'a> Slot<'a> for Word<'a> {
             Scalar::Bool(_) | Scalar::Signed(_) | Scalar::Float(_) => return false,
         };
         true
-    }
-}
-
-impl<'a> Slot<'a> for Content<'a> {
-    fn what(&self) -> &'static str {
-        "a text, a list of parts, or null"
-    }
-
-    fn put(&mut self, value: Scalar<'a>) -> bool {
-        *self = match value {
-            Scalar::Null => Self::None,
-            Scalar::Text(text) => Self::Text(text.into_owned()),
-            Scalar::Bool(_) | Scalar::Unsigned(_) | Scalar::Signed(_) | Scalar::Float(_) => return false,
-        };
-        true
-    }
-
-    fn open(&mut self, list: bool) -> Option<&'static Rules> {
-        *self = Self::Parts(Vec::new());
-        list.then_some(Rules::NONE)
-    }
-
-    fn item(&mut self) -> Field<'_, 'a> {
-        match self {
-            Self::Parts(parts) => parts.item(),
-            Self::None | Self::Text(_) => Field::Unknown,
-        }
     }
 }
