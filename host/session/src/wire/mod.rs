@@ -6,6 +6,7 @@
 //! with a connection that was used before, `watch` knows what the peer took; any other failure may have reached the
 //! peer, and says so.
 
+mod first_byte;
 mod outgoing;
 mod forward;
 mod http2;
@@ -38,8 +39,9 @@ use crate::error::{Error, Kind};
 use crate::policy::units::{Size, Timeout};
 use crate::pool::Lease;
 use crate::route::{Origin, Route};
-use crate::stage::{Deadline, Stage};
+use crate::stage::Stage;
 use crate::{policy, tls};
+pub(crate) use first_byte::FirstByte;
 use forward::Forward;
 pub(crate) use hop::{Persistence, receive};
 pub(crate) use http2::Resets;
@@ -412,48 +414,6 @@ pub(crate) fn exchange<'l>(
 /// An exchange that `total` ends has sent its request, or a part of it.
 pub(crate) fn out_of_time(error: Error) -> Error {
     if error.kind() == Kind::TotalTimeout { error.after_sending() } else { error }
-}
-
-/// The deadline of the answer's first byte.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FirstByte {
-    timeout: Option<Duration>,
-    name: &'static str,
-}
-
-impl FirstByte {
-    /// The shorter of the policy's and the caller's.
-    pub(crate) fn new(policy: Timeout, caller: Option<Duration>) -> Self {
-        match (policy.0, caller) {
-            (Some(policy), Some(caller)) if caller < policy => {
-                Self { timeout: Some(caller), name: "first-byte-timeout" }
-            }
-            (Some(policy), _) => Self { timeout: Some(policy), name: "wire.timeout" },
-            (None, caller) => Self { timeout: caller, name: "first-byte-timeout" },
-        }
-    }
-
-    /// Waits for an answer until then; the time counts from when the whole request has been handed over.
-    async fn wait<T>(self, upload: Option<&Upload>, mut answer: Pin<&mut impl Future<Output = T>>) -> Result<T, Error> {
-        let Some(timeout) = self.timeout else { return Ok(answer.await) };
-        let deadline = async {
-            if let Some(upload) = upload {
-                upload.ended().await;
-            }
-            tokio::time::sleep(timeout).await;
-        };
-        tokio::select! {
-            biased;
-            answer = &mut answer => Ok(answer),
-            () = deadline => Err(self.passed()),
-        }
-    }
-
-    fn passed(self) -> Error {
-        let deadline = Deadline::within(self.timeout, self.name, Kind::ReadTimeout);
-        let error = deadline.map(|deadline| deadline.error(Stage::Wire));
-        error.unwrap_or_else(|| Error::new(Stage::Wire, Kind::ReadTimeout, "no answer came")).after_sending()
-    }
 }
 
 /// Says in our words what hyper says in its own.
