@@ -2,6 +2,8 @@
 
 use seaway_tests::answer::Gate;
 use seaway_tests::eventually;
+use seaway_tests::gateway::Gateway;
+use seaway_tests::host::file;
 
 use super::{HELLO, STREAM, before, hello, streaming};
 
@@ -70,4 +72,15 @@ async fn the_log_may_be_words_or_nothing() {
     assert_eq!(silent.complete("none", HELLO).await.status, 200);
     silent.signal("TERM");
     assert_eq!((silent.ended().await, silent.logged()), (Some(0), String::new()));
+}
+
+/// What a client is not told, whoever runs the server is.
+#[tokio::test]
+async fn the_log_says_why_the_session_refused_a_call() {
+    let origin = hello().await;
+    let gateway = Gateway::start(&file(&origin), &[]).await;
+    let reply = gateway.complete("none", HELLO).await;
+    assert!(reply.status == 500 && !reply.body.contains("TEST_KEY"), "{reply:?}");
+    eventually("the line is written", || gateway.logged().contains('\n')).await;
+    assert!(gateway.logged().contains("TEST_KEY"), "{}", gateway.logged());
 }

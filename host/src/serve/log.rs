@@ -149,7 +149,7 @@ struct Entry {
     end: End,
     why: Option<String>,
     report: Option<Report>,
-    /// Its exchanges, where they are to be told.
+    /// What its call has come to.
     record: Option<CallRecord>,
 }
 
@@ -176,7 +176,7 @@ impl Line {
 
     /// Its call begins.
     pub(super) fn calls(&mut self, record: &CallRecord) {
-        self.0.record = Some(record.clone()).filter(|_| self.0.egress != Log::Off);
+        self.0.record = Some(record.clone());
     }
 
     /// The component's trailers have come.
@@ -209,13 +209,14 @@ impl Drop for Entry {
         if let Some(report) = &self.report {
             self.figures.sums.add(report);
         }
-        let Some(To { lines, lost }) = &self.to else { return };
+        let Some(To { lines, lost }) = self.to.clone() else { return };
+        self.explain();
         let mut line = match self.form {
             Log::Json => self.json(),
             Log::Text => self.text(),
             Log::Off => String::new(),
         };
-        if let Some(record) = &self.record {
+        if let Some(record) = self.record.as_ref().filter(|_| self.egress != Log::Off) {
             egress_log::write(
                 &mut line,
                 self.egress,
@@ -232,6 +233,17 @@ impl Drop for Entry {
 }
 
 impl Entry {
+    /// Where the component answered with an error because the session had one, that is why: the client is told less.
+    fn explain(&mut self) {
+        let failed = self.status.is_some_and(|status| status.is_server_error());
+        if let Some(error) = self.record.as_ref().filter(|_| failed && self.why.is_none()).and_then(CallRecord::error) {
+            self.why = Some(match error.hint() {
+                Some(hint) => format!("{error}; {hint}"),
+                None => error.to_string(),
+            });
+        }
+    }
+
     fn json(&self) -> String {
         let mut line = json!({
             "log": "access",
