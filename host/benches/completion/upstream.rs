@@ -91,10 +91,11 @@ async fn answer(request: Request<Incoming>) -> Result<Answer, Infallible> {
     Ok(answer.body(Full::new(body).boxed_unsync()).expect("a response"))
 }
 
-/// A stream that gives its first events and then holds its breath.
+/// A stream that gives its first two events, of which the second has text, and then holds its breath.
 fn held() -> Answer {
     let events = events();
-    let first = events.windows(2).position(|pair| pair == b"\n\n").expect("an event") + 2;
+    let ends = events.windows(2).enumerate().filter(|(_, pair)| pair == b"\n\n");
+    let first = ends.map(|(end, _)| end + 2).nth(1).expect("two events");
     let body = futures::stream::iter([Ok(Frame::data(events.slice(..first)))]).chain(futures::stream::pending());
     let body = StreamBody::new(body).boxed_unsync();
     Response::builder().header(header::CONTENT_TYPE, "text/event-stream").body(body).expect("a response")
