@@ -19,5 +19,6 @@ pub mod cli;
 pub mod config;
 pub mod reload;
 pub mod serve;
+mod turns;
 pub mod runtime;
 pub mod outbound;

@@ -27,6 +27,7 @@ use super::limits::{Limits, Meter};
 use super::record::CallRecord;
 use super::stderr::Log;
 use crate::outbound::Outbound;
+use crate::turns::Turns;
 
 /// What a store holds beside the guest: its WASI context, its way out, and its meter.
 pub(crate) struct State {
@@ -88,6 +89,7 @@ struct Idle {
 
 struct Instance {
     store: Store<State>,
+    turns: Turns,
     guest: Completer,
     /// What it was told of providers and models.
     models: Arc<str>,
@@ -163,12 +165,15 @@ impl Instances {
         let mut store = Store::new(&self.engine.wasmtime, State::new(self, &models));
         store.limiter(|state| &mut state.meter);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| {
+        let turns = Turns::new(TURNS);
+        let way = turns.way();
+        store.epoch_deadline_callback(move |mut context| {
             context.data_mut().meter.tick()?;
+            way.give();
             Ok(UpdateDeadline::Yield(1))
         });
         match self.pre.instantiate_async(&mut store).await {
-            Ok(guest) => Ok(Instance { store, guest, models, calls: 0 }),
+            Ok(guest) => Ok(Instance { store, turns, guest, models, calls: 0 }),
             Err(error) => Err(self.failure(store.data(), &error)),
         }
     }
@@ -194,6 +199,9 @@ impl Instances {
         }
     }
 }
+
+/// How often a store's event loop may wake itself before its call makes way for other work.
+const TURNS: u32 = 16;
 
 /// A place in the queue, while it is held.
 struct Place<'a>(&'a AtomicUsize);
@@ -243,14 +251,13 @@ impl Seat {
     ) -> Result<R, CallError> {
         // Dropped in the reverse order: the store before the permit, which lets the next call have its memory.
         let Self { _permit, shared, mut instance } = self;
-        let Instance { store, guest, .. } = &mut instance;
-        let outcome = store
-            .run_concurrent(async |accessor: &Accessor<State>| {
-                let work = pin!(work(accessor, guest));
-                let answer = Metered { accessor, work }.await?;
-                wasmtime::error::Ok((answer, ended(accessor, ending).await))
-            })
-            .await;
+        let Instance { store, turns, guest, .. } = &mut instance;
+        let call = store.run_concurrent(async |accessor: &Accessor<State>| {
+            let work = pin!(work(accessor, guest));
+            let answer = Metered { accessor, work }.await?;
+            wasmtime::error::Ok((answer, ended(accessor, ending).await))
+        });
+        let outcome = turns.run(call).await;
         match outcome.and_then(std::convert::identity) {
             Ok((answer, ended)) => {
                 if ended && instance.store.data().table.is_empty() {
@@ -286,7 +293,6 @@ fn renew(accessor: &Accessor<State>) {
 
 /// Waits until no task of the guest runs in the store any more; false if it was not worth the wait.
 async fn ended(accessor: &Accessor<State>, ending: Ending) -> bool {
-    const TURNS: u32 = 16;
     let mut turns = 0;
     poll_fn(|cx| {
         renew(accessor);

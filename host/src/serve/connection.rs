@@ -18,8 +18,16 @@ use tokio::sync::watch;
 use super::listen::Stream;
 use super::settings::Settings;
 use super::{Phase, Shared, answer, tls};
+use crate::turns::Turns;
+
+/// How often a connection may wake itself before it makes way for others: once for each request whose body is read.
+const TURNS: u32 = 4;
 
 pub(super) async fn serve(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc<Shared>) {
+    Turns::new(TURNS).run(converse(socket, peer, shared)).await;
+}
+
+async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc<Shared>) {
     let _connected = shared.figures.connected();
     let mut phase = shared.phase.subscribe();
     let settings = Arc::clone(&shared.live.load());
