@@ -251,7 +251,8 @@ fn denied(name: &str, origin: &Origin, uri: &Uri) -> Error {
     let path = uri.path();
     match url::is_ambiguous(path) {
         true => refused(format!(
-            "`credentials.{name}` may not go to {origin}{path}: no entry of `urls` matches dot segments or encoded slashes"
+            "`credentials.{name}` may not go to {origin}{path}: no entry of `urls` matches dot segments, nor one with a path \
+             encoded slashes"
         )),
         false => refused(format!("`credentials.{name}` may not go to {origin}{path}"))
             .with_hint(format!("credentials.{name}.urls = [..., \"{origin}{path}\"]")),
