@@ -334,3 +334,18 @@ async fn demo_runs_without_a_key_or_a_network() {
     }
     assert_eq!(said.err, "");
 }
+
+/// `policy check` says what would keep `serve` from starting: its files are read, a variable may be set elsewhere.
+#[tokio::test]
+async fn policy_check_reads_what_serve_would() {
+    for (section, says) in [
+        ("listen = \"0.0.0.0:4000\"", "serve.listen"),
+        ("tls = { cert = \"gone.pem\", key = \"gone.key\" }", "gone.pem"),
+    ] {
+        let program = Program::new().file("seaway.toml", format!("[serve]\n{section}\n"));
+        program.run(&["policy", "check"]).await.assert_fails(2, &[says]);
+    }
+    let program = Program::new().file("seaway.toml", "[serve]\nkeys = [{ env = \"NOWHERE\" }]\n");
+    let said = program.run(&["policy", "check"]).await;
+    assert!(said.out.contains("fine") && said.err.contains("NOWHERE is not set"), "{said:?}");
+}

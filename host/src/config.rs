@@ -6,6 +6,7 @@
 
 mod implied;
 mod listing;
+mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 use crate::runtime::Limits;
 use crate::serve;
 pub use listing::{Entry, Key, KeySource, Listing, Provider};
+pub use reference::reference;
 
 /// The file that is read if no other is named.
 pub const FILE: &str = "seaway.toml";

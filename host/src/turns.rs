@@ -5,7 +5,7 @@
 //! and wakes a second thread to share the work of one: those were two of the four changes of context that a call took.
 //! A guest that computes is the exception: it gives way, so that other tasks of the thread have their turn.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -47,8 +47,7 @@ impl Turns {
     }
 
     /// Runs a future to its end. Dropping it drops the work.
-    pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
+    pub(crate) async fn run<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
         std::future::poll_fn(|cx| self.poll(work.as_mut(), cx)).await
     }
 
@@ -93,6 +92,8 @@ impl Wake for Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use futures::task::{ArcWake, waker};
 
     use super::*;
@@ -131,7 +132,8 @@ mod tests {
     fn what_wakes_itself_goes_on_without_the_executor() {
         let (turns, task) = (Turns::new(5), Arc::<Task>::default());
         let work = yielding(4, || ());
-        let mut run = pin!(turns.run(work));
+        let mut work = pin!(work);
+        let mut run = pin!(turns.run(work.as_mut()));
         assert!(run.as_mut().poll(&mut Context::from_waker(&waker(Arc::clone(&task)))).is_ready());
         assert_eq!(task.wakes(), 0);
     }
@@ -140,7 +142,8 @@ mod tests {
     fn who_never_ends_leaves_the_thread() {
         let (turns, task) = (Turns::new(5), Arc::<Task>::default());
         let work = yielding(6, || ());
-        let mut run = pin!(turns.run(work));
+        let mut work = pin!(work);
+        let mut run = pin!(turns.run(work.as_mut()));
         let waker = waker(Arc::clone(&task));
         assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         assert_eq!(task.wakes(), 1);
@@ -152,7 +155,8 @@ mod tests {
         let (turns, task) = (Turns::new(5), Arc::<Task>::default());
         let way = turns.way();
         let work = yielding(3, || way.give());
-        let mut run = pin!(turns.run(work));
+        let mut work = pin!(work);
+        let mut run = pin!(turns.run(work.as_mut()));
         let waker = waker(Arc::clone(&task));
         for nth in 1..=3 {
             assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -169,7 +173,8 @@ mod tests {
             *kept.borrow_mut() = Some(cx.waker().clone());
             Poll::<()>::Pending
         });
-        let mut run = pin!(turns.run(work));
+        let mut work = pin!(work);
+        let mut run = pin!(turns.run(work.as_mut()));
         for task in [&first, &second] {
             assert!(run.as_mut().poll(&mut Context::from_waker(&waker(Arc::clone(task)))).is_pending());
         }

@@ -5,11 +5,11 @@ use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use seaway_session::policy::{self, Preset};
+use seaway_session::policy::Preset;
 use seaway_session::{Environment, Session};
 
 use super::{Failure, print, say};
-use crate::config::{Config, FILE};
+use crate::config::{self, Config, FILE};
 use crate::serve;
 
 /// The commands of `seaway policy`.
@@ -52,7 +52,7 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
 }
 
 fn init(preset: Preset, force: bool, file: &PathBuf) -> Result<(), Failure> {
-    let text = policy::reference(preset);
+    let text = config::reference(preset);
     if file.as_os_str() == "-" {
         return print::write(text.as_bytes());
     }

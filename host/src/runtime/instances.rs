@@ -252,12 +252,14 @@ impl Seat {
         // Dropped in the reverse order: the store before the permit, which lets the next call have its memory.
         let Self { _permit, shared, mut instance } = self;
         let Instance { store, turns, guest, .. } = &mut instance;
-        let call = store.run_concurrent(async |accessor: &Accessor<State>| {
-            let work = pin!(work(accessor, guest));
-            let answer = Metered { accessor, work }.await?;
-            wasmtime::error::Ok((answer, ended(accessor, ending).await))
-        });
-        let outcome = turns.run(call).await;
+        let outcome = {
+            let call = pin!(store.run_concurrent(async |accessor: &Accessor<State>| {
+                let work = pin!(work(accessor, guest));
+                let answer = Metered { accessor, work }.await?;
+                wasmtime::error::Ok((answer, ended(accessor, ending).await))
+            }));
+            turns.run(call).await
+        };
         match outcome.and_then(std::convert::identity) {
             Ok((answer, ended)) => {
                 if ended && instance.store.data().table.is_empty() {

@@ -28,7 +28,7 @@ use crate::turns::Turns;
 const TURNS: u32 = 4;
 
 pub(super) async fn serve(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc<Shared>) {
-    Turns::new(TURNS).run(converse(socket, peer, shared)).await;
+    Turns::new(TURNS).run(pin!(converse(socket, peer, shared))).await;
 }
 
 async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc<Shared>) {
