@@ -30,6 +30,8 @@ pub use deltas::{Deltas, Event};
 pub use error::{CallError, StartError};
 pub use limits::Limits;
 pub use record::CallRecord;
+#[cfg(feature = "otel")]
+pub(crate) use record::Watch;
 
 use body::first;
 use deltas::{Channel, guest_error};
@@ -88,12 +90,10 @@ impl Runtime {
     pub async fn complete(&self, request: types::Request, record: &CallRecord) -> Result<types::Completion, CallError> {
         self.refuse_oversized(size(&request), TYPED_COPIES)?;
         let seat = self.instances.check_out(record).await?;
-        let answer = seat
-            .run(Ending::Brief, async |accessor, guest| {
-                guest.seaway_completion_completions().call_complete(accessor, request).await
-            })
-            .await?;
-        answer.map_err(|error| guest_error(error, record))
+        let call = Box::pin(seat.run(Ending::Brief, async |accessor, guest| {
+            guest.seaway_completion_completions().call_complete(accessor, request).await
+        }));
+        call.await?.map_err(|error| guest_error(error, record))
     }
 
     /// Makes a completion and returns its answer as it comes; resolves when the provider has begun to answer.
