@@ -90,11 +90,21 @@ const MODEL: &str = "bedrock/us.amazon.nova-micro-v1:0";
 async fn bedrock_is_signed_and_streams_without_a_file() {
     let origin = bedrock().await;
     let program = aws(&origin).variable("AWS_SESSION_TOKEN", "TOKEN-OF-THE-TEST");
-    for (how, path) in [("--stream", "converse-stream"), ("--no-stream", "converse")] {
-        let said = program.run(&["complete", "-m", MODEL, how, "Why?"]).await.fine();
+    const PROFILE: &str =
+        "bedrock/arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.amazon.nova-micro-v1:0";
+    for (model, how, path) in [
+        (MODEL, "--stream", "us.amazon.nova-micro-v1%3A0/converse-stream"),
+        (MODEL, "--no-stream", "us.amazon.nova-micro-v1%3A0/converse"),
+        (
+            PROFILE,
+            "--stream",
+            "arn%3Aaws%3Abedrock%3Aeu-central-1%3A123456789012%3Ainference-profile%2Feu.amazon.nova-micro-v1%3A0/converse-stream",
+        ),
+    ] {
+        let said = program.run(&["complete", "-m", model, how, "Why?"]).await.fine();
         assert_eq!((said.out.as_str(), said.err.as_str()), ("hello\n", ""));
         let seen = origin.ledger().requests.pop().unwrap();
-        assert_eq!(seen.target, format!("/model/us.amazon.nova-micro-v1%3A0/{path}"));
+        assert_eq!(seen.target, format!("/model/{path}"));
         assert_eq!(seen.header("x-amz-security-token").as_deref(), Some("TOKEN-OF-THE-TEST"));
         let authorization = seen.header("authorization").unwrap();
         assert!(authorization.contains("/eu-central-1/bedrock/aws4_request, "), "{authorization}");

@@ -185,6 +185,9 @@ impl ResponseBody {
         let Settings { timeout, max_request: _, max_response } = &policy.body;
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if let Some(length) = length.filter(|length| *length > max_response.0) {
+            if let (Carrier::Connection(lease), Raw::Wire(inner)) = (carrier, inner) {
+                lease.abandon(inner, false);
+            }
             return Err(exchange.failed(too_large(length, max_response.0).after_sending()));
         }
         let (events, stream) = stream_kind(headers);

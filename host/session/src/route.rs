@@ -176,7 +176,7 @@ pub(crate) fn destination(uri: &Uri) -> Result<Origin, Error> {
 }
 
 /// The identity of a connection, and the pool's key.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     origin: Origin,
     /// What the addresses behind the origin may be: a connection to a private one is not lent to who may not have one.
@@ -191,8 +191,16 @@ pub(crate) struct Route {
     shape: Arc<Shape>,
 }
 
+impl std::hash::Hash for Route {
+    /// The origin and the domain tell nearly all routes apart that one pool holds; equality looks at the rest.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.origin.hash(state);
+        self.domain.hash(state);
+    }
+}
+
 /// What a policy says of every connection that is opened under it.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     socket: Socket,
     /// An address that was only counted is none for who enforces.

@@ -251,7 +251,8 @@ fn denied(name: &str, origin: &Origin, uri: &Uri) -> Error {
     let path = uri.path();
     match url::is_ambiguous(path) {
         true => refused(format!(
-            "`credentials.{name}` may not go to {origin}{path}: no entry of `urls` matches dot segments or encoded slashes"
+            "`credentials.{name}` may not go to {origin}{path}: no entry of `urls` matches dot segments, nor one with a path \
+             encoded slashes"
         )),
         false => refused(format!("`credentials.{name}` may not go to {origin}{path}"))
             .with_hint(format!("credentials.{name}.urls = [..., \"{origin}{path}\"]")),
@@ -267,8 +268,7 @@ struct Placeholder<'v> {
 
 fn find(value: &[u8]) -> Option<Placeholder<'_>> {
     // Asked of every header of every request: the mark's last byte is one that few values have.
-    let mut colons = value.iter().enumerate().filter(|(_, byte)| **byte == b':');
-    let (before, rest) = colons.find_map(|(at, _)| {
+    let (before, rest) = memchr::memchr_iter(b':', value).find_map(|at| {
         let (head, rest) = value.split_at(at + 1);
         head.strip_suffix(PLACEHOLDER.as_bytes()).map(|before| (before, rest))
     })?;

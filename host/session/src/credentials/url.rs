@@ -41,7 +41,13 @@ impl Prefix {
     /// True if a request to `path` of `origin` is at or below this entry.
     pub(super) fn covers(&self, origin: &Origin, path: &str) -> bool {
         let below = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        below && self.origin == *origin && !is_ambiguous(path)
+        below && self.origin == *origin && !self.is_ambiguous(path)
+    }
+
+    /// True if the path could be read as one that is not below the entry. What is below a whole origin is so however its
+    /// slashes are read: the ARN of a model of Bedrock's is one segment, with a slash in it.
+    fn is_ambiguous(&self, path: &str) -> bool {
+        is_ambiguous(path) && (!self.path.is_empty() || is_ambiguous(&path.replace("%2F", "/").replace("%2f", "/")))
     }
 }
 
@@ -158,7 +164,21 @@ mod tests {
             "/v1/%252fadmin",
             "/v1/%255cadmin",
         ] {
-            assert!(!v1.covers(&origin, path) && !whole.covers(&origin, path), "{path}");
+            assert!(!v1.covers(&origin, path) && (!whole.covers(&origin, path) || path == "/v1/x%2Fy"), "{path}");
+        }
+    }
+
+    #[test]
+    fn below_a_whole_origin_a_segment_may_hold_a_slash() {
+        let origin = Origin::parse("https://api.test").unwrap();
+        for (entry, path, expected) in [
+            ("https://api.test", "/model/arn%3Aaws%3Abedrock%3A%3A1%3Ainference-profile%2Fus.m/converse", true),
+            ("https://api.test", "/model/a%2fb", true),
+            ("https://api.test", "/model/../a%2Fb", false),
+            ("https://api.test", "/model/a%252Fb", false),
+            ("https://api.test/model", "/model/a%2Fb", false),
+        ] {
+            assert_eq!(Prefix::parse(entry).unwrap().covers(&origin, path), expected, "{entry} {path}");
         }
     }
 

@@ -84,7 +84,8 @@ impl Policy {
     /// What servers are offered over TLS. HTTP/2 is not, where nothing would share its connection.
     pub(crate) fn offered(&self) -> Vec<tls::Alpn> {
         let mut offered = self.wire.http.offered(&self.tls.alpn);
-        if self.pool.force_close && self.wire.http != wire::Http::Two {
+        let alone = self.pool.force_close || self.pool.max_requests == 1;
+        if alone && self.wire.http != wire::Http::Two {
             offered.retain(|alpn| *alpn != tls::Alpn::H2);
         }
         offered

@@ -65,7 +65,8 @@ pub struct Settings {
     /// A connection that was opened longer ago carries no further exchange, so that a change of DNS is followed; what
     /// runs on it then is not cut. Default 1 h; `"off"` for no limit.
     pub max_lifetime: Timeout,
-    /// Exchanges that one connection carries, at most. 0 is no limit, the default.
+    /// Exchanges that one connection carries, at most. 0 is no limit, the default. With 1, as with `force_close`, HTTP/2 is
+    /// offered only where `wire.http` is "2".
     pub max_requests: u64,
     /// Share of the files that the process may open (RLIMIT_NOFILE) which `limit` is clamped to. Default 50%.
     pub descriptors: Share,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -207,10 +208,33 @@ impl Lease {
         });
     }
 
-    /// Gives a healthy connection back.
+    /// Gives a healthy connection back; a place on a shared one once the request is over, too.
     pub(crate) fn finish(mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.shared.give_back(connection);
+        let Some(connection) = self.connection.take() else { return };
+        match (connection.sender.uploading(), Handle::try_current()) {
+            (Some(upload), Ok(runtime)) => {
+                let shared = Arc::clone(&self.shared);
+                runtime.spawn(async move {
+                    upload.ended().await;
+                    shared.give_back(connection);
+                });
+            }
+            _ => self.shared.give_back(connection),
+        }
+    }
+
+    /// Refuses an answer for what its head is.
+    ///
+    /// # Errors
+    /// More fields than `wire.max_headers`; the exchange is over.
+    pub(crate) fn check(self, answer: Response<Incoming>) -> Result<(Response<Incoming>, Self), Error> {
+        let checked = self.connection.as_ref().map_or(Ok(()), |connection| connection.sender.check(&answer));
+        match checked {
+            Ok(()) => Ok((answer, self)),
+            Err(error) => {
+                self.abandon(answer.into_body(), false);
+                Err(error)
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Io, Outgoing, WireBody};
+use super::{Io, Outgoing, Upload, WireBody};
 use crate::error::{Error, Kind};
 use crate::policy::units::{Period, Size, Timeout};
 use crate::route::Scheme;
@@ -100,6 +100,8 @@ pub(crate) struct Requests {
     /// Held by each exchange, and by none that only waits for its reset.
     live: Option<Live>,
     parked: Parked,
+    /// The body of its request, where that is streamed.
+    upload: Option<Arc<Upload>>,
 }
 
 /// What was given up before the head of its answer: its lease has it reset.
@@ -160,6 +162,7 @@ pub(super) async fn handshake(
         socket,
         live: None,
         parked: Parked::default(),
+        upload: None,
     };
     let driver = Driver {
         connection: Some(connection),
@@ -174,7 +177,7 @@ pub(super) async fn handshake(
 impl Requests {
     /// The same connection for one exchange more.
     pub(super) fn share(&self) -> Self {
-        let Self { requests, scheme, authority, max_headers, resets, socket, live: _, parked: _ } = self;
+        let Self { requests, scheme, authority, max_headers, resets, socket, live: _, parked: _, upload: _ } = self;
         Self {
             requests: requests.clone(),
             scheme: scheme.clone(),
@@ -184,6 +187,7 @@ impl Requests {
             socket: socket.clone(),
             live: Some(Live::new(resets)),
             parked: Parked::default(),
+            upload: None,
         }
     }
 
@@ -208,6 +212,7 @@ impl Requests {
         mut request: Outgoing,
     ) -> Option<impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<>> {
         let mut requests = self.requests.take()?;
+        self.upload = request.body().upload();
         self.address(&mut request);
         let answer: Answer = Box::pin(requests.try_send_request(request));
         Some(Pending { answer: Some(answer), parked: self.parked.clone() })
@@ -236,6 +241,11 @@ impl Requests {
     pub(super) fn give_up(&mut self) -> Arc<Resets> {
         self.live = None;
         Arc::clone(&self.resets)
+    }
+
+    /// The request's body, if more of it may come: the stream is open for as long, whatever has been answered.
+    pub(super) fn uploading(&self) -> Option<Arc<Upload>> {
+        self.upload.clone().filter(|upload| !upload.has_ended())
     }
 
     /// The exchange, if it was given up before the head of its answer.

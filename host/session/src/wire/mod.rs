@@ -308,6 +308,22 @@ impl Sender {
         }
     }
 
+    /// The body of a request on a shared connection, if more of it may come though the answer is over.
+    pub(crate) fn uploading(&self) -> Option<Arc<Upload>> {
+        match &self.requests {
+            Requests::Http1(..) => None,
+            Requests::Http2(requests) => requests.uploading(),
+        }
+    }
+
+    /// Refuses a head with more fields than `wire.max_headers`, where hyper has not.
+    pub(crate) fn check(&self, answer: &Response<Incoming>) -> Result<(), Error> {
+        match &self.requests {
+            Requests::Http1(..) => Ok(()),
+            Requests::Http2(requests) => requests.check(answer),
+        }
+    }
+
     /// True if several exchanges share the connection.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.requests, Requests::Http2(_))
@@ -381,12 +397,7 @@ pub(crate) fn exchange<'l>(
         let mut answer = pin!(answer);
         let answer = first_byte.wait(upload.as_deref(), answer.as_mut()).await?;
         let mut failure = match answer {
-            Ok(answer) => {
-                if let Requests::Http2(requests) = &sender.requests {
-                    requests.check(&answer)?;
-                }
-                return Ok(Sent::Answered(answer));
-            }
+            Ok(answer) => return Ok(Sent::Answered(answer)),
             Err(failure) => failure,
         };
         // What is wrong with the request's own body is the caller's to hear, not what hyper made of it.

@@ -323,6 +323,15 @@ impl Body for WireBody {
     }
 }
 
+impl Drop for Streamed {
+    /// Nobody asks for the rest.
+    fn drop(&mut self) {
+        if !self.upload.has_ended() {
+            self.upload.end(None);
+        }
+    }
+}
+
 impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let next = match self.prefix.take() {
@@ -349,7 +358,7 @@ impl Streamed {
                 self.tell(Signal::RequestChunk { bytes }, bytes > 0);
                 // Nobody asks for more after trailers, nor beyond the promised length.
                 self.tell(Signal::RequestEnd { bytes: self.sent }, ends || self.declared == Some(self.sent));
-                if ends {
+                if ends || self.declared == Some(self.sent) {
                     self.upload.end(None);
                 }
                 Some(Ok(frame))
@@ -380,15 +389,20 @@ impl Upload {
         self.changed.notify_waiters();
     }
 
-    /// Waits until the whole body has been handed to the connection.
-    pub(super) async fn ended(&self) {
+    /// Waits until the whole body has been handed to the connection, or is let go of.
+    pub(crate) async fn ended(&self) {
         loop {
             let changed = self.changed.notified();
-            if self.ended.load(Ordering::Acquire) {
+            if self.has_ended() {
                 return;
             }
             changed.await;
         }
+    }
+
+    /// True once nobody asks for more of the body.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// What was wrong with the body itself, once.

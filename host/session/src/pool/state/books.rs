@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::lane::Need;
 use super::{Group, Limits, Route, SlotId};
 
@@ -16,8 +18,8 @@ pub(super) struct Count {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Books<R: Route> {
-    sockets: HashMap<SlotId, Socket<R>>,
-    groups: HashMap<R::Group, Count>,
+    sockets: HashMap<SlotId, Socket<R>, RandomState>,
+    groups: HashMap<R::Group, Count, RandomState>,
     closing: usize,
     /// Exchanges beyond the first of their connection.
     extra: usize,
@@ -32,7 +34,7 @@ struct Socket<R> {
 
 impl<R: Route> Default for Books<R> {
     fn default() -> Self {
-        Self { sockets: HashMap::new(), groups: HashMap::new(), closing: 0, extra: 0 }
+        Self { sockets: HashMap::default(), groups: HashMap::default(), closing: 0, extra: 0 }
     }
 }
 
