@@ -10,6 +10,7 @@ mod engine;
 mod component;
 mod bindings;
 mod record;
+mod figures;
 mod stderr;
 mod instances;
 mod body;
@@ -28,6 +29,7 @@ pub use body::Body;
 pub use component::Source;
 pub use deltas::{Deltas, Event};
 pub use error::{CallError, StartError};
+pub use figures::Figures;
 pub use limits::Limits;
 pub use record::CallRecord;
 #[cfg(feature = "otel")]
@@ -35,6 +37,7 @@ pub(crate) use record::Watch;
 
 use body::first;
 use deltas::{Channel, guest_error};
+use figures::Cpu;
 use instances::{Ending, Instances};
 
 /// How often the guest holds a request, measured: as values, as text, and as the bytes that it sends; what comes as a
@@ -70,6 +73,17 @@ impl Runtime {
     #[must_use]
     pub fn session(&self) -> &Session {
         self.instances.session()
+    }
+
+    /// The instances that there are.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.instances.figures()
+    }
+
+    /// What calls take of the processor.
+    pub(crate) fn cpu(&self) -> &Cpu {
+        self.instances.cpu()
     }
 
     /// Lets requests leave by wasmtime's own sender and not by the session: a connection each, no policy. For the
