@@ -1,5 +1,6 @@
 //! Traces: what a collector is told of requests, calls and exchanges.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,7 @@ use seaway_tests::host::file;
 use seaway_tests::origin::Origin;
 use seaway_tests::provider::{error, whole};
 use seaway_tests::request::Request;
+use tokio::net::TcpSocket;
 
 use super::{HELLO, STREAM, VARIABLES, hello, streaming};
 
@@ -173,19 +175,6 @@ async fn an_error_is_told_with_its_kind() {
     }
 }
 
-/// By its own name, and by the roots that the system has.
-#[tokio::test]
-async fn a_collector_may_speak_tls() {
-    let authority = Authority::new("ours");
-    let (origin, collector) = (hello().await, Collector::tls(authority.leaf(&["localhost"]).server()).await);
-    let roots = Folder::new();
-    roots.write("ca.pem", authority.pem());
-    let path = roots.path().join("ca.pem").display().to_string();
-    let gateway = traced(&origin, &collector, "", &[SOON, ("SSL_CERT_FILE", &path)]).await;
-    assert_eq!(gateway.complete("none", HELLO).await.status, 200);
-    of_call(&collector.spans(3).await);
-}
-
 #[tokio::test]
 async fn what_was_sent_again_is_counted() {
     let collector = Collector::start().await;
@@ -247,16 +236,25 @@ async fn a_parent_that_is_none_is_ignored() {
     assert_eq!(request.told.name, "GET /v1/models");
 }
 
-/// What has ended when the server does is sent before, however seldom it sends.
+/// However seldom it sends: the process waits for a collector that takes its time. Over TLS, by the roots that the system has.
 #[tokio::test]
 async fn what_is_left_is_sent_at_the_end() {
-    let (origin, collector) = (hello().await, Collector::start().await);
-    let variables =
-        [VARIABLES[0], ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url()), ("OTEL_BSP_SCHEDULE_DELAY", "600000")];
-    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "x-collector=mine");
-    let mut gateway = Gateway::start(&file(&origin), &[&variables[..], &[headers]].concat()).await;
+    let (gate, authority, roots) = (Gate::shut(), Authority::new("ours"), Folder::new());
+    let collector = Collector::tls(&gate, authority.leaf(&["localhost"]).server()).await;
+    roots.write("ca.pem", authority.pem());
+    let (origin, url, roots) = (hello().await, collector.url(), roots.path().join("ca.pem").display().to_string());
+    let variables = [
+        VARIABLES[0],
+        ("SSL_CERT_FILE", &*roots),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-collector=mine"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "600000"),
+    ];
+    let mut gateway = Gateway::start(&file(&origin), &variables).await;
     assert_eq!(gateway.complete("none", HELLO).await.status, 200);
     gateway.signal("TERM");
+    collector.connected().await;
+    gate.open(1);
     assert_eq!(gateway.ended().await, Some(0));
     let spans = collector.spans(3).await;
     assert_eq!(of_call(&spans)[0].resource("service.name").as_deref(), Some("seaway"));
@@ -266,9 +264,10 @@ async fn what_is_left_is_sent_at_the_end() {
 
 #[tokio::test]
 async fn a_collector_that_is_away_costs_one_warning_and_no_call() {
-    let (origin, collector) = (hello().await, Collector::start().await);
-    let url = collector.url();
-    drop(collector);
+    // Bound, and nobody listens: no other test has its port.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let (origin, url) = (hello().await, format!("http://{}", nobody.local_addr().unwrap()));
     let otel = format!("[serve.otel]\nendpoint = \"{url}\"\n{}", file(&origin));
     let timeout = ("OTEL_EXPORTER_OTLP_TIMEOUT", "50");
     let mut gateway = Gateway::start(&otel, &[VARIABLES[0], SOON, timeout]).await;

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::trace::v1::Span as Told;
 use prost::Message as _;
 use rustls::ServerConfig;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Gate};
 use crate::ledger::Ledger;
 use crate::origin::Origin;
 use crate::request::Request;
@@ -31,9 +31,14 @@ impl Collector {
         Self(Origin::plain(|_: &Request| Answer::ok("")).await)
     }
 
-    /// The same over TLS.
-    pub async fn tls(config: ServerConfig) -> Self {
-        Self(Origin::tls(config, |_: &Request| Answer::ok("")).await)
+    /// The same over TLS; each handshake waits at the gate.
+    pub async fn tls(gate: &Gate, config: ServerConfig) -> Self {
+        Self(Origin::tls_after(gate, config, |_: &Request| Answer::ok("")).await)
+    }
+
+    /// Waits until somebody has connected.
+    pub async fn connected(&self) {
+        self.0.until("a connection", |ledger| ledger.accepted > 0).await;
     }
 
     /// The base of its URL.

@@ -148,7 +148,7 @@ impl opentelemetry_sdk::trace::SpanExporter for Exporter {
             }
             Ok(()) => match self.lost.swap(0, Ordering::Relaxed) {
                 0 => {}
-                lost => tracing::warn!("{} takes traces again; {lost} spans are lost", self.endpoint),
+                lost => tracing::info!("{} takes traces again; {lost} spans are lost", self.endpoint),
             },
         }
         sent
