@@ -191,6 +191,24 @@ async fn what_was_sent_again_is_counted() {
     assert_told(exchange, &[("http.request.resend_count", "1"), ("http.response.status_code", "200")]);
 }
 
+/// The proxy that an exchange went through, without who we are to it.
+#[tokio::test]
+async fn a_proxy_is_named() {
+    // The proxy answers in the origin's place.
+    let (origin, proxy, collector) = (hello().await, hello().await, Collector::start().await);
+    let url = proxy.url("");
+    let more = format!("[proxy]\nmode = \"explicit\"\nhttp = \"{}\"", url.replace("://", "://user:sk-proxy@"));
+    let forwarded = file(&origin).replace("[credentials.test]", "[credentials.test]\nplain_proxy = true");
+    let otel = format!("[serve.otel]\nendpoint = \"{}\"\n{more}\n{forwarded}", collector.url());
+    let gateway = Gateway::start(&otel, &[VARIABLES[0], SOON]).await;
+    assert_eq!(gateway.complete("none", HELLO).await.status, 200);
+    let spans = collector.spans(3).await;
+    let [_, _, exchange] = of_call(&spans);
+    assert_told(exchange, &[("seaway.route.proxy", &*url), ("url.full", &*origin.url("/v1/chat/completions"))]);
+    assert!(!String::from_utf8_lossy(&collector.bytes()).contains("sk-"), "{spans:?}");
+    assert_eq!((origin.ledger().accepted, proxy.ledger().accepted), (0, 1));
+}
+
 /// A provider is told nothing, unless the file says so; then of the exchange's own span, and of nothing else.
 #[tokio::test]
 async fn a_provider_learns_a_span_only_where_the_file_says_so() {

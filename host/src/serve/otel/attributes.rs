@@ -46,6 +46,12 @@ fn is_known(method: &Method) -> bool {
     known.contains(method)
 }
 
+/// What a client may make as long as it likes, no longer than a span may hold: the queue is bounded by spans, not by bytes.
+fn short(text: &str) -> String {
+    const LONGEST: usize = 512;
+    text[..text.floor_char_boundary(LONGEST)].to_owned()
+}
+
 /// The component's routes.
 fn route(path: &str) -> Option<&'static str> {
     match path {
@@ -67,11 +73,11 @@ pub(super) fn request_name(head: &Parts) -> String {
 pub(super) fn request(head: &Parts, peer: Option<SocketAddr>, tls: bool) -> Vec<KeyValue> {
     let mut told = method_of(&head.method);
     told.push(KeyValue::new("url.scheme", if tls { "https" } else { "http" }));
-    told.push(KeyValue::new("url.path", head.uri.path().to_owned()));
+    told.push(KeyValue::new("url.path", short(head.uri.path())));
     told.extend(route(head.uri.path()).map(|route| KeyValue::new("http.route", route)));
     let named = || head.headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok();
     if let Some(authority) = head.uri.authority().cloned().or_else(named) {
-        told.push(KeyValue::new("server.address", authority.host().to_owned()));
+        told.push(KeyValue::new("server.address", short(authority.host())));
         told.extend(authority.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))));
     }
     told.extend(peer.map(|peer| KeyValue::new("client.address", peer.ip().to_string())));
@@ -159,7 +165,7 @@ pub(super) fn exchange(span: &mut impl Span, timings: &Timings) {
     if let Some(Details { path, generation, rule, failed: error, guest: _, credentials: _ }) =
         timings.details.as_deref()
     {
-        span.set_attributes(origin.map(|origin| KeyValue::new("url.full", format!("{origin}{path}"))));
+        span.set_attributes(origin.map(|origin| KeyValue::new("url.full", short(&format!("{origin}{path}")))));
         let generation = i64::try_from(*generation).unwrap_or(i64::MAX);
         span.set_attribute(KeyValue::new("seaway.policy.generation", generation));
         span.set_attribute(KeyValue::new("seaway.policy.rule", rule.clone()));
@@ -219,5 +225,34 @@ fn usage(kind: &str) -> Option<&'static str> {
         "cache-write" => Some("gen_ai.usage.cache_creation.input_tokens"),
         "reasoning" => Some("gen_ai.usage.reasoning.output_tokens"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(uri: &str, host: &str) -> Vec<KeyValue> {
+        let (head, ()) = http::Request::get(uri).header(HOST, host).body(()).unwrap().into_parts();
+        assert_eq!(request_name(&head), if uri.starts_with("/v1/models/") { "GET /v1/models/{model}" } else { "GET" });
+        request(&head, None, true)
+    }
+
+    fn value(told: &[KeyValue], name: &str) -> Option<String> {
+        told.iter().find(|told| told.key.as_str() == name).map(|told| told.value.to_string())
+    }
+
+    #[test]
+    fn what_a_client_makes_up_is_no_longer_than_a_span_holds() {
+        let told = told(&format!("/{}?key=sk", "x".repeat(9000)), &"h".repeat(9000));
+        assert!(told.iter().all(|told| told.value.to_string().len() <= 512), "{told:?}");
+        assert_eq!(value(&told, "http.route"), None);
+    }
+
+    #[test]
+    fn a_server_is_named_without_who_asks() {
+        let told = told("/v1/models/m%2F1?key=sk", "user:sk@gate.example:8443");
+        let told = ["url.path", "url.scheme", "server.address", "server.port"].map(|name| value(&told, name).unwrap());
+        assert_eq!(told, ["/v1/models/m%2F1", "https", "gate.example", "8443"]);
     }
 }

@@ -177,6 +177,9 @@ impl Watch for Exchanges {
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// As much of a state is passed on at least: <https://www.w3.org/TR/trace-context/#tracestate-limits>.
+const LONGEST_STATE: usize = 512;
+
 /// The span that a request says it is of, if it says so as it must: <https://www.w3.org/TR/trace-context/#traceparent-header>.
 /// The SDK's propagator takes more, and of several headers the first.
 fn parent(headers: &HeaderMap) -> Context {
@@ -185,7 +188,8 @@ fn parent(headers: &HeaderMap) -> Context {
         (Some((trace, span, flags)), None) => {
             let states: Vec<&str> =
                 headers.get_all(TRACESTATE).iter().filter_map(|state| state.to_str().ok()).collect();
-            let state = TraceState::from_str(&states.join(",")).unwrap_or_default();
+            let state = Some(states.join(",")).filter(|state| state.len() <= LONGEST_STATE);
+            let state = state.and_then(|state| TraceState::from_str(&state).ok()).unwrap_or_default();
             Context::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, state))
         }
         (Some(_) | None, _) => Context::new(),
@@ -241,6 +245,8 @@ mod tests {
         headers.append(TRACESTATE, HeaderValue::from_static("b=2"));
         let span = parent(&headers);
         assert_eq!(span.span().span_context().trace_state().header(), "a=1,b=2");
+        headers.append(TRACESTATE, HeaderValue::from_str(&format!("c={}", "x".repeat(512))).unwrap());
+        assert_eq!(parent(&headers).span().span_context().trace_state().header(), "", "it is too long");
         headers.append(TRACEPARENT, text);
         assert!(!parent(&headers).has_active_span());
     }
