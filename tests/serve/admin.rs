@@ -82,7 +82,7 @@ async fn a_bad_policy_changes_nothing_and_is_told_as_policy_check_would() {
     let folder = gateway.folder().path().to_owned();
     for (bad, says) in [
         ("[pool]\nlimt = 1\n", "pool.limit"),
-        ("[pool\n", "seaway.toml:1"),
+        ("[pool\n", "the posted policy:1"),
         ("[tls]\nca = [\"gone.pem\"]\n", "gone.pem"),
         ("[serve]\nlog = \"xml\"\n", "serve.log"),
     ] {
@@ -91,7 +91,7 @@ async fn a_bad_policy_changes_nothing_and_is_told_as_policy_check_would() {
         assert!(told.status == 400 && told.body.contains(says), "{told:?}");
         let mut check = std::process::Command::new(cargo::binary());
         let checked = check.args(["policy", "check", "bad.toml"]).current_dir(&folder).env_clear().output().unwrap();
-        let checked = String::from_utf8_lossy(&checked.stderr).replace("bad.toml", "seaway.toml");
+        let checked = String::from_utf8_lossy(&checked.stderr).replace("bad.toml", "the posted policy");
         assert_eq!(checked, format!("error: {}", told.body));
     }
     let now = ask(&gateway, "GET", "/admin/policy", &[], "").await.json();

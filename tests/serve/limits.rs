@@ -1,10 +1,12 @@
 //! How much a client may send, how slowly, and how many at a time.
 
+use std::time::{Duration, Instant};
+
 use seaway_tests::answer::Gate;
-use seaway_tests::eventually;
 use seaway_tests::origin::Origin;
 use seaway_tests::provider::whole;
 use seaway_tests::request::Request;
+use seaway_tests::{eventually, soon};
 
 use super::{HELLO, assert_error, before, hello};
 
@@ -47,6 +49,45 @@ async fn a_client_that_drips_is_not_waited_for() {
     drop(drips.until("never").await);
     assert_error(&stands.reply().await, 408, "nothing of the request's body came for 300ms");
     assert!(stands.is_closed().await);
+}
+
+/// Requests that come all at once are answered one after the other, in their order.
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let origin = hello().await;
+    let gateway = before(&origin, "").await;
+    let mut wire = gateway.connect().await;
+    for (path, body) in [("/v1/chat/completions", HELLO), ("/nowhere", ""), ("/v1/chat/completions", HELLO)] {
+        wire.send("POST", path, &[], body).await;
+    }
+    let statuses = [wire.reply().await.status, wire.reply().await.status, wire.reply().await.status];
+    assert_eq!((statuses, origin.ledger().requests.len()), ([200, 404, 200], 2));
+}
+
+/// A connection of HTTP/2 on which nothing is asked any more is closed, but none on which an answer runs.
+#[tokio::test]
+async fn a_quiet_connection_of_http2_is_closed_and_no_other() {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let gate = Gate::shut();
+    let origin = slow(&gate).await;
+    let gateway = before(&origin, "[serve]\nhead_timeout = \"200ms\"").await;
+    let socket = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(socket).await.unwrap();
+    let mut connection = tokio::spawn(connection);
+    let request = http::Request::post(gateway.url("/v1/chat/completions")).body(()).unwrap();
+    let (answer, mut body) = sender.send_request(request, false).unwrap();
+    body.send_data(HELLO.into(), true).unwrap();
+    origin.requests(1).await;
+    tokio::time::sleep(3 * PATIENCE).await;
+    assert!(!connection.is_finished());
+    gate.open(1);
+    let mut answer = answer.await.unwrap();
+    while let Some(piece) = answer.body_mut().data().await {
+        answer.body_mut().flow_control().release_capacity(piece.unwrap().len()).unwrap();
+    }
+    let quiet = Instant::now();
+    soon("the connection closes", &mut connection).await.unwrap().unwrap();
+    assert!(quiet.elapsed() >= PATIENCE, "{:?}", quiet.elapsed());
 }
 
 /// A body that ends before its length, and one whose chunks are none: nothing is sent.

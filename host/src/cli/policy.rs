@@ -10,6 +10,7 @@ use seaway_session::{Environment, Session};
 
 use super::{Failure, print, say};
 use crate::config::{Config, FILE};
+use crate::serve;
 
 /// The commands of `seaway policy`.
 #[derive(Debug, Subcommand)]
@@ -83,6 +84,10 @@ fn check(file: Option<PathBuf>, environment: &Environment) -> Result<(), Failure
     }
     // Building the session finds what the text alone does not show: a certificate that cannot be read, an unusable proxy.
     Session::new(config.policy.clone(), environment, config.destinations.clone())?;
+    serve::check(&config)?;
+    if let Err(error) = config.serve.keys(environment) {
+        say(format_args!("warning: `seaway serve` would not start here: {error}"));
+    }
     let checked =
         config.path.as_ref().map_or_else(|| "the built-in defaults".to_owned(), |path| path.display().to_string());
     let Config { policy, table, .. } = &config;

@@ -20,6 +20,9 @@ type Follow = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub(crate) struct Swapper(Arc<Mutex<Inner>>);
 
+/// What messages call a text that was posted.
+const POSTED: &str = "the posted policy";
+
 struct Inner {
     /// The preset beneath each text, as at the start.
     preset: Preset,
@@ -99,7 +102,8 @@ impl Swapper {
     /// What of it cannot be used; what was in force stays.
     pub(crate) fn weigh(&self, text: &str, dry: bool) -> Result<Weighed, Error> {
         let mut inner = self.inner();
-        let path = inner.path.clone();
+        // Its relative paths start where the file's do; what is wrong with it stands in no file.
+        let path = inner.path.with_file_name(POSTED);
         let (config, follow) = inner.prepare(&path, text)?;
         let changes = inner.said.changes(&config.said);
         let (policy, destinations) = (config.policy.clone(), config.destinations.clone());

@@ -227,6 +227,15 @@ async fn end(shared: &Shared, connections: &mut JoinSet<()>) -> usize {
     cut.max(left)
 }
 
+/// Says what of a file's `[serve]` would keep a server from starting, without starting one; its files are read.
+///
+/// # Errors
+/// One line, as [`Server::bind`].
+pub fn check(config: &Config) -> Result<(), Error> {
+    config.serve.closed()?;
+    config.serve.tls.as_ref().map_or(Ok(()), |tls| tls.read().map(drop))
+}
+
 impl Live {
     fn of(config: &Config, environment: &Environment) -> Result<Self, Error> {
         config.serve.closed()?;

@@ -38,8 +38,8 @@ pub struct Settings {
     pub max_body: Size,
     /// The largest head of a request. Default 64 KiB, at least 8 KiB. For connections that come later.
     pub max_head: Size,
-    /// From a connection's begin, or the end of its last answer, to the end of the next request's head. Default 60 s; `"off"`
-    /// is for as long as the client likes. For connections that come later.
+    /// From a connection's begin, or the end of its last answer, to the end of the next request's head; over HTTP/2 up to twice
+    /// as long. Default 60 s; `"off"` is for as long as the client likes. For connections that come later.
     pub head_timeout: Timeout,
     /// The longest silence within the body of a request. Default 30 s.
     pub body_timeout: Period,
