@@ -80,6 +80,8 @@ impl WasiHttpHooks for Outbound {
             let (head, body) = request.into_parts();
             let request = http::Request::from_parts(head, gather(body).await?);
             let call = Call { timeouts: timeouts(options), record: record.exchange(), domain };
+            #[cfg(feature = "otel")]
+            let request = record.begins(request, &call.record);
             match session.send(request, call).await {
                 Ok(answer) => {
                     let body = answer.map(|body| body.map_err(move |error| fail(&record, error)).boxed_unsync());

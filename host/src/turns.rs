@@ -51,7 +51,8 @@ impl Turns {
         std::future::poll_fn(|cx| self.poll(work.as_mut(), cx)).await
     }
 
-    fn poll<T>(&self, mut work: Pin<&mut impl Future<Output = T>>, cx: &Context<'_>) -> Poll<T> {
+    /// Polls what is run, until it waits for others or has had its turns.
+    pub(crate) fn poll<T>(&self, mut work: Pin<&mut impl Future<Output = T>>, cx: &Context<'_>) -> Poll<T> {
         let Inner { state, gives_way, task } = &*self.inner;
         task.register(cx.waker());
         gives_way.store(false, Ordering::Relaxed);

@@ -30,6 +30,45 @@ async fn figures_are_the_servers_and_the_sessions() {
     gateway.until("all figures are told", all).await;
 }
 
+/// Instances are made when they are needed and used again; a call takes time, but not while it waits.
+#[tokio::test]
+async fn figures_are_the_runtimes_too() {
+    let gate = Gate::shut();
+    let origin = streaming(&gate).await;
+    let gateway = before(&origin, "").await;
+    let told = async |expected: &[&str]| {
+        let text = gateway.ask("GET", "/metrics", &[], "").await.body;
+        expected.iter().all(|expected| text.lines().any(|line| line == *expected))
+    };
+    let mut wire = gateway.connect().await;
+    wire.send("POST", "/v1/chat/completions", &[], STREAM).await;
+    gate.open(1);
+    wire.until("one ").await.unwrap();
+    let during = [
+        "seaway_runtime_instances{state=\"busy\"} 1",
+        "seaway_runtime_instances{state=\"idle\"} 0",
+        "seaway_runtime_instances_made_total 1",
+        "seaway_runtime_cpu_seconds_count 0",
+    ];
+    assert!(told(&during).await);
+    gate.open(2);
+    wire.until("[DONE]").await.unwrap();
+    gate.open(10);
+    let one = [
+        "seaway_runtime_instances{state=\"busy\"} 0",
+        "seaway_runtime_instances{state=\"idle\"} 1",
+        "seaway_runtime_cpu_seconds_count 1",
+    ];
+    gateway.until("the call is over", async || told(&one).await).await;
+    assert_eq!(gateway.complete("none", STREAM).await.status, 200);
+    let two = ["seaway_runtime_instances_made_total 1", "seaway_runtime_cpu_seconds_count 2"];
+    gateway.until("both calls are over", async || told(&two).await).await;
+    let text = gateway.ask("GET", "/metrics", &[], "").await.body;
+    let sum = text.lines().find_map(|line| line.strip_prefix("seaway_runtime_cpu_seconds_sum ")).unwrap();
+    let sum: f64 = sum.parse().unwrap();
+    assert!(sum > 0.0 && sum < 20.0, "{sum}");
+}
+
 #[tokio::test]
 async fn the_log_has_a_line_a_request_and_no_secret() {
     let gate = Gate::shut();

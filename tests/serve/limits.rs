@@ -1,12 +1,14 @@
 //! How much a client may send, how slowly, and how many at a time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use seaway_tests::answer::Gate;
 use seaway_tests::origin::Origin;
 use seaway_tests::provider::whole;
 use seaway_tests::request::Request;
 use seaway_tests::{eventually, soon};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::{HELLO, assert_error, before, hello};
 
@@ -72,21 +74,22 @@ async fn a_quiet_connection_of_http2_is_closed_and_no_other() {
     let origin = slow(&gate).await;
     let gateway = before(&origin, "[serve]\nhead_timeout = \"200ms\"").await;
     let socket = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
-    let (mut sender, connection) = h2::client::handshake(socket).await.unwrap();
-    let mut connection = tokio::spawn(connection);
+    let (mut sender, driver) = h2::client::handshake(socket).await.unwrap();
+    let mut connection = JoinSet::new();
+    connection.spawn(driver);
     let request = http::Request::post(gateway.url("/v1/chat/completions")).body(()).unwrap();
     let (answer, mut body) = sender.send_request(request, false).unwrap();
     body.send_data(HELLO.into(), true).unwrap();
     origin.requests(1).await;
     tokio::time::sleep(3 * PATIENCE).await;
-    assert!(!connection.is_finished());
+    assert!(connection.try_join_next().is_none());
     gate.open(1);
     let mut answer = answer.await.unwrap();
     while let Some(piece) = answer.body_mut().data().await {
         answer.body_mut().flow_control().release_capacity(piece.unwrap().len()).unwrap();
     }
     let quiet = Instant::now();
-    soon("the connection closes", &mut connection).await.unwrap().unwrap();
+    soon("the connection closes", connection.join_next()).await.unwrap().unwrap().unwrap();
     assert!(quiet.elapsed() >= PATIENCE, "{:?}", quiet.elapsed());
 }
 

@@ -8,6 +8,8 @@ mod report;
 mod tls;
 mod admin;
 mod egress_log;
+#[cfg(feature = "otel")]
+mod otel;
 mod chain;
 mod load;
 mod rolling;

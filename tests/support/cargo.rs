@@ -22,6 +22,9 @@ pub fn binary() -> &'static Path {
         if profile_folder().ends_with("release") {
             cargo.arg("--release");
         }
+        if cfg!(feature = "otel") {
+            cargo.args(["--features", "otel"]);
+        }
         let said = run(cargo.arg("--target-dir").arg(target_folder()));
         let messages = said.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let mut messages = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));

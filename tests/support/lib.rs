@@ -27,6 +27,8 @@ pub mod cargo;
 pub mod host;
 pub mod program;
 pub mod gateway;
+#[cfg(feature = "otel")]
+pub mod collector;
 
 use std::time::Duration;
 

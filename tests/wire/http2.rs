@@ -18,6 +18,7 @@ use seaway_tests::nginx::Nginx;
 use seaway_tests::origin::Origin;
 use seaway_tests::request::Request;
 use seaway_tests::{eventually, kernel, soon};
+use tokio::task::JoinSet;
 
 /// nginx with TLS and HTTP/2, and a client that believes it.
 struct Server {
@@ -374,7 +375,8 @@ async fn a_goodbye_that_was_not_read_yet_costs_no_request() {
 async fn an_early_answer_keeps_its_place_while_the_request_goes_on() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
-    let server = tokio::spawn(async move {
+    let mut server = JoinSet::new();
+    server.spawn(async move {
         let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
         let mut requests = Vec::new();
         while let Some(Ok((request, mut respond))) = connection.accept().await {
@@ -402,5 +404,4 @@ async fn an_early_answer_keeps_its_place_while_the_request_goes_on() {
     assert_eq!(reply.unwrap().status.as_u16(), 200);
     client.settles(1, 1).await;
     assert_eq!(client.figures().opened, 1);
-    server.abort();
 }

@@ -20,6 +20,9 @@ GET /healthz says whether it lives, GET /readyz whether it takes calls.
 SIGTERM and SIGINT: it takes no further call, and ends once those under way have, or `drain.grace` is over; a second
 signal ends it at once. SIGHUP, or a change of the file, puts the file in force as it is now.
 
+Traces go to the collector that `[serve.otel] endpoint` or OTEL_EXPORTER_OTLP_ENDPOINT names, as the other OTEL_* variables
+say, in a build with the cargo feature `otel`.
+
 Examples:
   seaway serve
   seaway serve --listen unix:/run/seaway.sock

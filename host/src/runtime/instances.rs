@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -23,6 +23,7 @@ use super::bindings::{Completer, CompleterPre};
 use super::component::{self, Source};
 use super::engine::Engine;
 use super::error::{CallError, StartError, one_line};
+use super::figures::{Cpu, Figures};
 use super::limits::{Limits, Meter};
 use super::record::CallRecord;
 use super::stderr::Log;
@@ -77,6 +78,8 @@ pub(crate) struct Instances {
     idle: Mutex<Idle>,
     seats: Arc<Semaphore>,
     waiting: AtomicUsize,
+    made: AtomicU64,
+    cpu: Cpu,
     #[cfg(feature = "default-sender")]
     pub(crate) default_sender: std::sync::atomic::AtomicBool,
 }
@@ -105,8 +108,10 @@ impl Instances {
             session,
             domain: Domain::unique(),
             idle: Mutex::new(Idle { instances: Vec::new(), models: models.into() }),
-            seats: Arc::new(Semaphore::new(limits.calls.min(Semaphore::MAX_PERMITS))),
+            seats: Arc::new(Semaphore::new(seats(&limits))),
             waiting: AtomicUsize::new(0),
+            made: AtomicU64::new(0),
+            cpu: Cpu::new(),
             #[cfg(feature = "default-sender")]
             default_sender: std::sync::atomic::AtomicBool::new(false),
             limits,
@@ -119,6 +124,18 @@ impl Instances {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            idle: self.idle.lock().unwrap_or_else(PoisonError::into_inner).instances.len(),
+            busy: seats(&self.limits) - self.seats.available_permits(),
+            made: self.made.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn cpu(&self) -> &Cpu {
+        &self.cpu
     }
 
     /// Every later call runs under these models; an instance made under others ends with the call that it is in.
@@ -173,7 +190,10 @@ impl Instances {
             Ok(UpdateDeadline::Yield(1))
         });
         match self.pre.instantiate_async(&mut store).await {
-            Ok(guest) => Ok(Instance { store, turns, guest, models, calls: 0 }),
+            Ok(guest) => {
+                self.made.fetch_add(1, Ordering::Relaxed);
+                Ok(Instance { store, turns, guest, models, calls: 0 })
+            }
             Err(error) => Err(self.failure(store.data(), &error)),
         }
     }
@@ -198,6 +218,11 @@ impl Instances {
             }
         }
     }
+}
+
+/// Calls at a time, as far as they can be counted.
+fn seats(limits: &Limits) -> usize {
+    limits.calls.min(Semaphore::MAX_PERMITS)
 }
 
 /// How often a store's event loop may wake itself before its call makes way for other work.
@@ -252,13 +277,14 @@ impl Seat {
         // Dropped in the reverse order: the store before the permit, which lets the next call have its memory.
         let Self { _permit, shared, mut instance } = self;
         let Instance { store, turns, guest, .. } = &mut instance;
+        let call = store.run_concurrent(async |accessor: &Accessor<State>| {
+            let work = pin!(work(accessor, guest));
+            let answer = Metered { accessor, work }.await?;
+            wasmtime::error::Ok((answer, ended(accessor, ending).await))
+        });
         let outcome = {
-            let call = pin!(store.run_concurrent(async |accessor: &Accessor<State>| {
-                let work = pin!(work(accessor, guest));
-                let answer = Metered { accessor, work }.await?;
-                wasmtime::error::Ok((answer, ended(accessor, ending).await))
-            }));
-            turns.run(call).await
+            let (mut call, mut spent) = (pin!(call), shared.cpu.spend());
+            poll_fn(|cx| spent.during(|| turns.poll(call.as_mut(), cx))).await
         };
         match outcome.and_then(std::convert::identity) {
             Ok((answer, ended)) => {

@@ -10,6 +10,7 @@ mod engine;
 mod component;
 mod bindings;
 mod record;
+mod figures;
 mod stderr;
 mod instances;
 mod body;
@@ -28,11 +29,15 @@ pub use body::Body;
 pub use component::Source;
 pub use deltas::{Deltas, Event};
 pub use error::{CallError, StartError};
+pub use figures::Figures;
 pub use limits::Limits;
 pub use record::CallRecord;
+#[cfg(feature = "otel")]
+pub(crate) use record::Watch;
 
 use body::first;
 use deltas::{Channel, guest_error};
+use figures::Cpu;
 use instances::{Ending, Instances};
 
 /// How often the guest holds a request, measured: as values, as text, and as the bytes that it sends; what comes as a
@@ -70,6 +75,17 @@ impl Runtime {
         self.instances.session()
     }
 
+    /// The instances that there are.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.instances.figures()
+    }
+
+    /// What calls take of the processor.
+    pub(crate) fn cpu(&self) -> &Cpu {
+        self.instances.cpu()
+    }
+
     /// Lets requests leave by wasmtime's own sender and not by the session: a connection each, no policy. For the
     /// benchmark that compares the two, before the first call.
     #[cfg(feature = "default-sender")]
@@ -88,12 +104,10 @@ impl Runtime {
     pub async fn complete(&self, request: types::Request, record: &CallRecord) -> Result<types::Completion, CallError> {
         self.refuse_oversized(size(&request), TYPED_COPIES)?;
         let seat = self.instances.check_out(record).await?;
-        let answer = seat
-            .run(Ending::Brief, async |accessor, guest| {
-                guest.seaway_completion_completions().call_complete(accessor, request).await
-            })
-            .await?;
-        answer.map_err(|error| guest_error(error, record))
+        let call = Box::pin(seat.run(Ending::Brief, async |accessor, guest| {
+            guest.seaway_completion_completions().call_complete(accessor, request).await
+        }));
+        call.await?.map_err(|error| guest_error(error, record))
     }
 
     /// Makes a completion and returns its answer as it comes; resolves when the provider has begun to answer.

@@ -3,16 +3,26 @@
 //! Handed in by who calls and shared with the runtime and with `outbound`, so it can be read while the call runs and
 //! also after it has failed. It also keeps the session's own error, of which the component sees a bare code only.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+#[cfg(feature = "otel")]
+use http::{HeaderName, HeaderValue, Method};
 use seaway_session::{Error as SessionError, Record, Timings};
 
 /// The record of one call; clones are the same record.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct CallRecord(Arc<Mutex<Inner>>);
 
-#[derive(Debug, Default)]
+/// Hears of each exchange of a call as it begins.
+#[cfg(feature = "otel")]
+pub(crate) trait Watch: Send + Sync {
+    /// Gives the field that its request is to have beside its own; what becomes of it is in the record.
+    fn begins(&self, method: &Method, record: &Record) -> Option<(HeaderName, HeaderValue)>;
+}
+
+#[derive(Default)]
 struct Inner {
     queued: Duration,
     reused: bool,
@@ -20,6 +30,8 @@ struct Inner {
     /// True if what is recorded of an exchange is more than its times.
     detailed: bool,
     error: Option<Arc<SessionError>>,
+    #[cfg(feature = "otel")]
+    watch: Option<Arc<dyn Watch>>,
 }
 
 impl CallRecord {
@@ -67,6 +79,13 @@ impl CallRecord {
         inner.reused = reused;
     }
 
+    /// Has somebody hear of its exchanges, and their details recorded.
+    #[cfg(feature = "otel")]
+    pub(crate) fn watched(&self, watch: Arc<dyn Watch>) {
+        let mut inner = self.inner();
+        (inner.detailed, inner.watch) = (true, Some(watch));
+    }
+
     /// Begins the record of an exchange.
     pub(crate) fn exchange(&self) -> Record {
         let mut inner = self.inner();
@@ -75,11 +94,32 @@ impl CallRecord {
         record
     }
 
+    /// Tells whoever hears of it that an exchange begins with this request.
+    #[cfg(feature = "otel")]
+    pub(crate) fn begins<B>(&self, mut request: http::Request<B>, exchange: &Record) -> http::Request<B> {
+        let watch = self.inner().watch.clone();
+        let field = watch.and_then(|watch| watch.begins(request.method(), exchange));
+        request.headers_mut().extend(field);
+        request
+    }
+
     pub(crate) fn failed(&self, error: SessionError) {
         self.inner().error = Some(Arc::new(error));
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for CallRecord {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.inner();
+        out.debug_struct("CallRecord")
+            .field("queued", &inner.queued)
+            .field("reused", &inner.reused)
+            .field("exchanges", &inner.exchanges)
+            .field("error", &inner.error)
+            .finish_non_exhaustive()
     }
 }

@@ -50,6 +50,10 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     let id = shared.ids.of(&head);
     let mut line = shared.log.line(&head, &id, peer, &shared.figures);
+    line.traced(shared.tracer.as_ref().and_then(|tracer| {
+        let tls = shared.live.load().tls.is_some();
+        tracer.request(&head, peer, tls)
+    }));
     if head.method == Method::HEAD {
         // The head is the whole of its answer.
         line.whole();

@@ -1,4 +1,4 @@
-//! What the server counts, in Prometheus' text format, before what its session counts.
+//! What the server counts, in Prometheus' text format, before what its runtime and its session count.
 //!
 //! Counted when an answer is told to its end, or its client has gone. Labels are our own words, statuses,
 //! and a bounded number of the models that have answered: nothing that a client can make up without end.
@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Shared;
 use super::report::Sums;
+use crate::runtime::{self, Runtime};
 
 /// From 1 ms to 5 min: a model takes its time.
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 300.0];
@@ -52,6 +53,11 @@ struct Tokens {
     provider: String,
     model: String,
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
 }
 
 /// How an answer ended.
@@ -106,7 +112,7 @@ impl Figures {
         Connected(Arc::clone(&self.connections))
     }
 
-    /// Everything that is counted, the session's too.
+    /// Everything that is counted, the runtime's and the session's too.
     pub(super) fn text(&self, shared: &Shared) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("seaway_serve");
         registry.register("requests", "Requests, by path and status.", self.requests.clone());
@@ -131,6 +137,7 @@ impl Figures {
         }
         let mut text = String::with_capacity(16 << 10);
         prometheus_text::encode(&mut text, &registry)?;
+        prometheus_text::encode(&mut text, &runtime(&shared.runtime))?;
         text.push_str(&shared.runtime.session().metrics().to_string());
         Ok(text)
     }
@@ -156,6 +163,23 @@ impl Figures {
             "Tokens, as providers count them; each is of the kind prompt or completion, and may be of a further one.";
         registry.register("tokens", about, tokens);
     }
+}
+
+/// The instances that calls run in, and what calls take of the processor.
+fn runtime(runtime: &Runtime) -> Registry {
+    let mut registry = Registry::with_prefix("seaway_runtime");
+    let runtime::Figures { idle, busy, made } = runtime.figures();
+    let instances: Family<State, Gauge> = Family::default();
+    for (state, count) in [("idle", idle), ("busy", busy)] {
+        instances.get_or_create(&State { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    registry.register("instances", "Instances of the component: idle, or in a call.", instances);
+    let all = Counter::<u64, AtomicU64>::default();
+    all.inc_by(made);
+    registry.register("instances_made", "Instances of the component that were made.", all);
+    let about = "Processor time of a call: the guest's, and what the session does for it meanwhile.";
+    registry.register_with_unit("cpu", about, Unit::Seconds, runtime.cpu().histogram());
+    registry
 }
 
 /// A path as a label: whoever asks for a thousand others makes one of them.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::egress_log;
 use super::figures::{End, Figures};
 use super::keys::Key;
+use super::otel::Trace;
 use super::refusal::Refusal;
 use super::report::Report;
 use super::settings::Log;
@@ -91,6 +92,7 @@ impl Writer {
             why: None,
             report: None,
             record: None,
+            trace: None,
         }))
     }
 }
@@ -151,9 +153,15 @@ struct Entry {
     report: Option<Report>,
     /// What its call has come to.
     record: Option<CallRecord>,
+    trace: Option<Trace>,
 }
 
 impl Line {
+    /// The trace that ends with it.
+    pub(super) fn traced(&mut self, trace: Option<Trace>) {
+        self.0.trace = trace;
+    }
+
     /// Whose key it is.
     pub(super) fn known(&mut self, key: Option<&Key>) {
         self.0.key = key.map(|key| key.name.clone());
@@ -177,6 +185,9 @@ impl Line {
     /// Its call begins.
     pub(super) fn calls(&mut self, record: &CallRecord) {
         self.0.record = Some(record.clone());
+        if let Some(trace) = &mut self.0.trace {
+            trace.calls(record);
+        }
     }
 
     /// The component's trailers have come.
@@ -208,6 +219,9 @@ impl Drop for Entry {
         self.figures.count(&self.path, self.status, self.end, self.began.elapsed());
         if let Some(report) = &self.report {
             self.figures.sums.add(report);
+        }
+        if let Some(trace) = self.trace.take() {
+            trace.end(self.status, self.end, self.key.as_deref(), self.report.as_ref(), self.record.as_ref());
         }
         let Some(To { lines, lost }) = self.to.clone() else { return };
         self.explain();

@@ -18,6 +18,7 @@ mod timing;
 mod refusal;
 mod log;
 mod egress_log;
+mod otel;
 mod figures;
 mod admin;
 mod stop;
@@ -36,6 +37,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use listen::Address;
+pub use otel::{Endpoint, Otel};
 pub use settings::{Log, Settings, Written};
 pub use stop::{Stop, Teller};
 pub use tls::Tls;
@@ -75,6 +77,8 @@ struct Shared {
     admission: Admission,
     phase: watch::Sender<Phase>,
     log: log::Writer,
+    /// Absent where no traces are made.
+    tracer: Option<otel::Tracer>,
     figures: figures::Figures,
     ids: answer::Ids,
 }
@@ -98,7 +102,7 @@ enum Phase {
     Ending,
 }
 
-/// How long connections may take to say goodbye once the last answer has ended.
+/// How long connections may take to say goodbye once the last answer has ended, and the last traces to reach their collector.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Server {
@@ -108,7 +112,7 @@ impl Server {
     /// One line: a key that is missing, an address that others can reach without one, or that cannot be had.
     pub async fn bind(config: &Config, environment: &Environment, runtime: Runtime) -> Result<Self, Error> {
         let live = Live::of(config, environment)?;
-        let Settings { listen, admin, calls, log, egress_log, .. } = &live.settings;
+        let Settings { listen, admin, calls, log, egress_log, otel, .. } = &live.settings;
         let listener = Listener::bind(listen)
             .await
             .map_err(|error| Error::new(format!("serve.listen: {listen} cannot be had: {error}")))?;
@@ -125,6 +129,7 @@ impl Server {
             admission: Admission::new(*calls),
             phase: watch::Sender::new(Phase::Open),
             log: log::Writer::start(*log, *egress_log),
+            tracer: otel::Tracer::start(otel.as_ref(), environment)?,
             figures: figures::Figures::new(),
             ids: answer::Ids::default(),
             live: ArcSwap::from_pointee(live),
@@ -159,6 +164,7 @@ impl Server {
                 ("calls", asked.calls != begun.calls),
                 ("log", asked.log != begun.log),
                 ("egress_log", asked.egress_log != begun.egress_log),
+                ("otel", asked.otel != begun.otel),
             ];
             asked.listen = address.clone();
             let live = Live::of(config, &environment)?;
@@ -215,6 +221,9 @@ async fn end(shared: &Shared, connections: &mut JoinSet<()>) -> usize {
     shared.phase.send_replace(Phase::Ending);
     let closed = async { while connections.join_next().await.is_some() {} };
     drop(tokio::time::timeout(GOODBYE, closed).await);
+    if let Some(tracer) = &shared.tracer {
+        tracer.end(GOODBYE).await;
+    }
     cut.max(left)
 }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::keys::{Key, Keys};
 use super::listen::Address;
+use super::otel::Otel;
 use super::tls::Tls;
 
 /// `[serve]` of the file. What a restart alone changes says so; the rest is in force once the file is.
@@ -48,6 +49,8 @@ pub struct Settings {
     pub log: Log,
     /// A line for each exchange with a provider, on stdout too. Default off. After a restart.
     pub egress_log: Log,
+    /// Traces, told to a collector. Default none, unless the environment names one. After a restart.
+    pub otel: Option<Otel>,
     /// True if the command line says where to listen: then the file does not.
     #[serde(skip)]
     pub(crate) given: bool,
@@ -83,6 +86,7 @@ impl Default for Settings {
             comments: Timeout::seconds(15),
             log: Log::Text,
             egress_log: Log::Off,
+            otel: None,
             given: false,
         }
     }
@@ -142,6 +146,7 @@ impl Settings {
         if self.max_head.0 < LEAST_HEAD {
             return Err(Error::key("serve.max_head", "is too small for a request's head; write at least \"8KiB\""));
         }
+        self.otel.as_ref().map_or(Ok(()), Otel::check)?;
         for (place, Written { env, file, value, name: _, models: _, calls }) in self.keys.iter().enumerate() {
             let told = usize::from(env.is_some()) + usize::from(file.is_some()) + usize::from(value.is_some());
             if told != 1 {
@@ -230,10 +235,25 @@ mod tests {
             ("[serve]\ntls = { cert = \"a\", key = \"b\", ca = \"c\" }", "serve.tls.ca"),
             ("[serve]\nadmin = \"0.0.0.0:4001\"", "serve.admin"),
             ("[serve]\negress_log = \"on\"", "serve.egress_log"),
+            ("[serve.otel]\nendpoint = \"collector:4318\"", "127.0.0.1:4318"),
+            ("[serve.otel]\nport = 1", "serve.otel.port"),
             ("[serve]\nkays = []", "serve.kays"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(says) && error.lines().count() == 1, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn traces_are_refused_where_the_build_has_none() {
+        let asked = read("[serve.otel]");
+        match cfg!(feature = "otel") {
+            true => assert_eq!(asked.unwrap().0.otel, Some(Otel::default())),
+            false => {
+                let error = asked.unwrap_err();
+                let says = error.contains("serve.otel") && error.contains("feature `otel`");
+                assert!(says && error.lines().count() == 1, "{error}");
+            }
         }
     }
 
