@@ -1,16 +1,20 @@
-//! A task that wakes itself while it is polled is polled again at once.
+//! A task that wakes itself while it is polled is polled again at once, while there is little else to do.
 //!
 //! Runs around the event loop of a store, which wakes itself whenever one part of a call makes way for another, and around
 //! a client's connection, which hyper wakes when its request's body is read. An executor that is told so queues the task
 //! and wakes a second thread to share the work of one: those were two of the four changes of context that a call took.
-//! A guest that computes is the exception: it gives way, so that other tasks of the thread have their turn.
+//! Two exceptions. With more calls than threads no thread sleeps, and a task that waits its turn has more to do once it comes.
+//! And a guest that computes gives way, so that other tasks of its thread have their turn.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::task::AtomicWaker;
+
+/// Threads of the executor, as far as tokio goes by the machine.
+static THREADS: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
 const AT_REST: u8 = 0;
 const POLLED: u8 = 1;
@@ -46,17 +50,18 @@ impl Turns {
         Way(Arc::clone(&self.inner))
     }
 
-    /// Runs a future to its end. Dropping it drops the work.
-    pub(crate) async fn run<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
-        std::future::poll_fn(|cx| self.poll(work.as_mut(), cx)).await
-    }
-
-    /// Polls what is run, until it waits for others or has had its turns.
-    pub(crate) fn poll<T>(&self, mut work: Pin<&mut impl Future<Output = T>>, cx: &Context<'_>) -> Poll<T> {
+    /// Polls a future, until it waits for others or has had its turns: one, where there are more calls than threads.
+    pub(crate) fn poll<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+        calls: usize,
+        cx: &Context<'_>,
+    ) -> Poll<T> {
+        let most = if calls > *THREADS { 1 } else { self.most };
         let Inner { state, gives_way, task } = &*self.inner;
         task.register(cx.waker());
         gives_way.store(false, Ordering::Relaxed);
-        for _ in 0..self.most {
+        for _ in 0..most {
             state.store(POLLED, Ordering::SeqCst);
             let polled = work.as_mut().poll(&mut Context::from_waker(&self.waker));
             let woken = state.swap(AT_REST, Ordering::SeqCst) == WOKEN;
@@ -132,38 +137,40 @@ mod tests {
     #[test]
     fn what_wakes_itself_goes_on_without_the_executor() {
         let (turns, task) = (Turns::new(5), Arc::<Task>::default());
-        let work = yielding(4, || ());
-        let mut work = pin!(work);
-        let mut run = pin!(turns.run(work.as_mut()));
-        assert!(run.as_mut().poll(&mut Context::from_waker(&waker(Arc::clone(&task)))).is_ready());
+        let mut work = pin!(yielding(4, || ()));
+        assert!(turns.poll(work.as_mut(), 1, &Context::from_waker(&waker(Arc::clone(&task)))).is_ready());
         assert_eq!(task.wakes(), 0);
     }
 
     #[test]
     fn who_never_ends_leaves_the_thread() {
         let (turns, task) = (Turns::new(5), Arc::<Task>::default());
-        let work = yielding(6, || ());
-        let mut work = pin!(work);
-        let mut run = pin!(turns.run(work.as_mut()));
+        let mut work = pin!(yielding(6, || ()));
         let waker = waker(Arc::clone(&task));
-        assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(turns.poll(work.as_mut(), 1, &Context::from_waker(&waker)).is_pending());
         assert_eq!(task.wakes(), 1);
-        assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+        assert!(turns.poll(work.as_mut(), 1, &Context::from_waker(&waker)).is_ready());
+    }
+
+    #[test]
+    fn among_many_calls_it_takes_turns() {
+        let (turns, task) = (Turns::new(5), Arc::<Task>::default());
+        let mut work = pin!(yielding(1, || ()));
+        assert!(turns.poll(work.as_mut(), usize::MAX, &Context::from_waker(&waker(Arc::clone(&task)))).is_pending());
+        assert_eq!(task.wakes(), 1);
     }
 
     #[test]
     fn a_guest_that_gives_way_leaves_the_thread_each_time() {
         let (turns, task) = (Turns::new(5), Arc::<Task>::default());
         let way = turns.way();
-        let work = yielding(3, || way.give());
-        let mut work = pin!(work);
-        let mut run = pin!(turns.run(work.as_mut()));
+        let mut work = pin!(yielding(3, || way.give()));
         let waker = waker(Arc::clone(&task));
         for nth in 1..=3 {
-            assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            assert!(turns.poll(work.as_mut(), 1, &Context::from_waker(&waker)).is_pending());
             assert_eq!(task.wakes(), nth);
         }
-        assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+        assert!(turns.poll(work.as_mut(), 1, &Context::from_waker(&waker)).is_ready());
     }
 
     #[test]
@@ -175,9 +182,8 @@ mod tests {
             Poll::<()>::Pending
         });
         let mut work = pin!(work);
-        let mut run = pin!(turns.run(work.as_mut()));
         for task in [&first, &second] {
-            assert!(run.as_mut().poll(&mut Context::from_waker(&waker(Arc::clone(task)))).is_pending());
+            assert!(turns.poll(work.as_mut(), 1, &Context::from_waker(&waker(Arc::clone(task)))).is_pending());
         }
         kept.take().expect("it was polled").wake();
         assert_eq!((first.wakes(), second.wakes()), (0, 1));

@@ -129,13 +129,18 @@ impl Instances {
     pub(crate) fn figures(&self) -> Figures {
         Figures {
             idle: self.idle.lock().unwrap_or_else(PoisonError::into_inner).instances.len(),
-            busy: seats(&self.limits) - self.seats.available_permits(),
+            busy: self.busy(),
             made: self.made.load(Ordering::Relaxed),
         }
     }
 
     pub(crate) fn cpu(&self) -> &Cpu {
         &self.cpu
+    }
+
+    /// Calls under way.
+    fn busy(&self) -> usize {
+        seats(&self.limits) - self.seats.available_permits()
     }
 
     /// Every later call runs under these models; an instance made under others ends with the call that it is in.
@@ -284,7 +289,7 @@ impl Seat {
         });
         let outcome = {
             let (mut call, mut spent) = (pin!(call), shared.cpu.spend());
-            poll_fn(|cx| spent.during(|| turns.poll(call.as_mut(), cx))).await
+            poll_fn(|cx| spent.during(|| turns.poll(call.as_mut(), shared.busy(), cx))).await
         };
         match outcome.and_then(std::convert::identity) {
             Ok((answer, ended)) => {

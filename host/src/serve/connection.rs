@@ -5,6 +5,7 @@
 //! longer than twice that.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use crate::turns::Turns;
 const TURNS: u32 = 4;
 
 pub(super) async fn serve(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc<Shared>) {
-    Turns::new(TURNS).run(pin!(converse(socket, peer, shared))).await;
+    let (turns, mut converse) = (Turns::new(TURNS), pin!(converse(socket, peer, Arc::clone(&shared))));
+    poll_fn(|cx| turns.poll(converse.as_mut(), shared.admission.running(), cx)).await;
 }
 
 async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc<Shared>) {
