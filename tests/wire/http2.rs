@@ -2,12 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::future::join_all;
-use http_body::Frame;
-use http_body_util::StreamBody;
-use seaway_session::{BoxError, Error, Kind, RequestBody, Stage};
+use seaway_session::{Error, Kind, RequestBody, Stage};
 use seaway_tests::answer::{Answer, Gate};
 use seaway_tests::certificates::Leaf;
 use seaway_tests::chaos::Relay;
@@ -18,7 +14,6 @@ use seaway_tests::nginx::Nginx;
 use seaway_tests::origin::Origin;
 use seaway_tests::request::Request;
 use seaway_tests::{eventually, kernel, soon};
-use tokio::task::JoinSet;
 
 /// nginx with TLS and HTTP/2, and a client that believes it.
 struct Server {
@@ -368,40 +363,4 @@ async fn a_goodbye_that_was_not_read_yet_costs_no_request() {
     }
     assert_eq!(client.read(post(&server.url("/"), "BODY-MARK")).await.unwrap().body, "hello");
     assert_eq!(client.figures().opened, 4);
-}
-
-/// An answer that is over before its request is leaves the stream open: its place is taken until the request is over, too.
-#[tokio::test]
-async fn an_early_answer_keeps_its_place_while_the_request_goes_on() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
-    let mut server = JoinSet::new();
-    server.spawn(async move {
-        let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
-        let mut requests = Vec::new();
-        while let Some(Ok((request, mut respond))) = connection.accept().await {
-            respond.send_response(http::Response::new(()), true).unwrap();
-            requests.push((request, respond));
-        }
-    });
-    let client = Client::under("wire.http = \"2\"\npool.limit = 1").destination(&url).build();
-    let (more, rest) = tokio::sync::mpsc::channel::<Bytes>(1);
-    let frames = futures::stream::unfold(rest, async |mut rest| {
-        rest.recv().await.map(|bytes| (Ok::<_, BoxError>(Frame::data(bytes)), rest))
-    });
-    let large = vec![b'x'; 2 << 20];
-    let begun = futures::stream::iter([Ok(Frame::data(Bytes::from(large)))]).chain(frames);
-    let body = RequestBody::stream(StreamBody::new(begun));
-    let reply = client.read(request("POST", &url, &[], body)).await.unwrap();
-    assert_eq!(reply.status.as_u16(), 200);
-    let next = client.get(&url);
-    let release = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!((client.figures().open, client.figures().idle, client.figures().waiting), (1, 0, 1));
-        drop(more);
-    };
-    let (reply, ()) = tokio::join!(next, release);
-    assert_eq!(reply.unwrap().status.as_u16(), 200);
-    client.settles(1, 1).await;
-    assert_eq!(client.figures().opened, 1);
 }

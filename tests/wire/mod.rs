@@ -1,5 +1,6 @@
 //! `wire`: what leaves on the wire, and what is made of an answer that is none.
 
+mod early;
 mod http2;
 
 use std::time::Duration;

@@ -247,7 +247,7 @@ impl<'a> Attempts<'a> {
             }
             (Sent::Answered(answer), kept) => {
                 kept.into_iter().for_each(|kept| lease.give_memory(kept.forget()));
-                lease.check(answer).map(|(answer, lease)| Next::Answer(answer, lease))
+                Ok(Next::Answer(answer, lease))
             }
             (Sent::NotSent(_), _) if !lease.reused && self.unseen >= UNSEEN => {
                 let message = "the peer closes each connection before it takes a request";

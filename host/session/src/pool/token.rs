@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -97,6 +96,9 @@ const DRAIN: Duration = Duration::from_millis(50);
 /// What is left of an answer is read to its end, so that its connection is kept, if it is no more than this; for more, a new
 /// connection is cheaper.
 const DRAINED: u64 = 64 * 1024;
+
+/// How long a request may go on once its answer is over.
+const REST: Duration = Duration::from_secs(5);
 
 /// A connection in use. Dropping it closes the connection, unless others share it; [`Lease::finish`] keeps it.
 #[derive(Debug)]
@@ -210,49 +212,46 @@ impl Lease {
 
     /// Gives a healthy connection back; a place on a shared one once the request is over, too.
     pub(crate) fn finish(mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        match (connection.sender.uploading(), Handle::try_current()) {
-            (Some(upload), Ok(runtime)) => {
-                let shared = Arc::clone(&self.shared);
-                runtime.spawn(async move {
-                    upload.ended().await;
-                    shared.give_back(connection);
-                });
-            }
-            _ => self.shared.give_back(connection),
+        let Some(mut connection) = self.connection.take() else { return };
+        match connection.sender.take_upload() {
+            Some(upload) => self.with(connection).outlast(upload),
+            None => self.shared.give_back(connection),
         }
     }
 
-    /// Refuses an answer for what its head is.
-    ///
-    /// # Errors
-    /// More fields than `wire.max_headers`; the exchange is over.
-    pub(crate) fn check(self, answer: Response<Incoming>) -> Result<(Response<Incoming>, Self), Error> {
-        let checked = self.connection.as_ref().map_or(Ok(()), |connection| connection.sender.check(&answer));
-        match checked {
-            Ok(()) => Ok((answer, self)),
-            Err(error) => {
-                self.abandon(answer.into_body(), false);
-                Err(error)
+    /// Waits until the request is over, and with it its stream, whatever has been answered. Where that takes long it is cut
+    /// off, and the connection closes with the last exchange on it.
+    fn outlast(self, upload: Arc<wire::Upload>) {
+        // Without an executor nothing can be waited for.
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if timeout(REST, upload.over()).await.is_err() {
+                upload.cut();
+                self.retire(Closed::Error);
             }
-        }
+        });
+    }
+
+    /// The lease of a connection that was taken out of this one.
+    fn with(&self, connection: Box<Connection>) -> Self {
+        Self { connection: Some(connection), shared: Arc::clone(&self.shared), reused: self.reused }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        match self.connection.take() {
-            Some(connection) if connection.sender.is_shared() => match connection.sender.parked() {
-                Some(parked) => {
-                    let shared = Arc::clone(&self.shared);
-                    Self { connection: Some(connection), shared, reused: self.reused }.cancel(parked);
-                }
-                None => self.shared.give_back(connection),
-            },
-            Some(connection) => {
-                self.shared.change(|inner, actions| inner.machine.discard(connection.slot, connection, actions));
-            }
-            None => {}
+        let Some(mut connection) = self.connection.take() else { return };
+        if !connection.sender.is_shared() {
+            return self.shared.change(|inner, actions| inner.machine.discard(connection.slot, connection, actions));
+        }
+        if let Some(parked) = connection.sender.parked() {
+            self.with(connection).cancel(parked);
+        } else if let Some(upload) = connection.sender.take_upload() {
+            // What is left of the request is for nobody.
+            upload.cut();
+            self.with(connection).outlast(upload);
+        } else {
+            self.shared.give_back(connection);
         }
     }
 }

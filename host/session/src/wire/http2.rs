@@ -104,9 +104,9 @@ pub(crate) struct Requests {
     upload: Option<Arc<Upload>>,
 }
 
-/// What was given up before the head of its answer: its lease has it reset.
+/// What holds a stream that was given up before its lease had the answer: the lease has it reset.
 #[derive(Clone, Default)]
-struct Parked(Arc<Mutex<Option<Answer>>>);
+struct Parked(Arc<Mutex<Option<Box<dyn Send>>>>);
 
 impl std::fmt::Debug for Parked {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,7 +115,7 @@ impl std::fmt::Debug for Parked {
 }
 
 impl Parked {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Answer>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn Send>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -229,11 +229,14 @@ impl Requests {
         request.headers_mut().remove(CONNECTION);
     }
 
-    /// Refuses a head with more fields than `wire.max_headers`.
-    pub(super) fn check(&self, answer: &Response<Incoming>) -> Result<(), Error> {
+    /// Refuses a head with more fields than `wire.max_headers`; the lease has the stream reset.
+    pub(super) fn check(&self, answer: Response<Incoming>) -> Result<Response<Incoming>, Error> {
         match answer.headers().len() > self.max_headers {
-            true => Err(super::too_many_headers()),
-            false => Ok(()),
+            true => {
+                *self.parked.lock() = Some(Box::new(answer.into_body()));
+                Err(super::too_many_headers())
+            }
+            false => Ok(answer),
         }
     }
 
@@ -243,18 +246,18 @@ impl Requests {
         Arc::clone(&self.resets)
     }
 
-    /// The request's body, if more of it may come: the stream is open for as long, whatever has been answered.
-    pub(super) fn uploading(&self) -> Option<Arc<Upload>> {
-        self.upload.clone().filter(|upload| !upload.has_ended())
+    /// The request's body, once, where more of it may come: its stream is open for as long, whatever has been answered.
+    pub(super) fn take_upload(&mut self) -> Option<Arc<Upload>> {
+        self.upload.take().filter(|upload| !upload.is_over())
     }
 
-    /// The exchange, if it was given up before the head of its answer.
-    pub(super) fn parked(&self) -> Option<Answer> {
+    /// What holds the stream of an exchange that was given up before its lease had the answer.
+    pub(super) fn parked(&self) -> Option<Box<dyn Send>> {
         self.parked.lock().take()
     }
 }
 
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + Send>>;
 
 /// An exchange before the head of its answer.
 struct Pending {
@@ -277,7 +280,7 @@ impl Future for Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(answer) = self.answer.take() {
-            *self.parked.lock() = Some(answer);
+            *self.parked.lock() = Some(Box::new(answer));
         }
     }
 }

@@ -46,8 +46,7 @@ use forward::Forward;
 pub(crate) use hop::{Persistence, receive};
 pub(crate) use http2::Resets;
 pub use http2::Settings as H2;
-use outgoing::Upload;
-pub(crate) use outgoing::{Outgoing, WireBody, prepare};
+pub(crate) use outgoing::{Outgoing, Upload, WireBody, prepare};
 pub(crate) use stream::Io;
 pub(crate) use watch::Ending;
 use watch::{Watch, Watched};
@@ -300,27 +299,19 @@ impl Sender {
         }
     }
 
-    /// An exchange on a shared connection that was given up before the head of its answer.
-    pub(crate) fn parked(&self) -> Option<http2::Answer> {
+    /// What holds the stream of an exchange on a shared connection that was given up before its lease had the answer.
+    pub(crate) fn parked(&self) -> Option<Box<dyn Send>> {
         match &self.requests {
             Requests::Http1(..) => None,
             Requests::Http2(requests) => requests.parked(),
         }
     }
 
-    /// The body of a request on a shared connection, if more of it may come though the answer is over.
-    pub(crate) fn uploading(&self) -> Option<Arc<Upload>> {
-        match &self.requests {
+    /// The body of a request on a shared connection, once, if more of it may come.
+    pub(crate) fn take_upload(&mut self) -> Option<Arc<Upload>> {
+        match &mut self.requests {
             Requests::Http1(..) => None,
-            Requests::Http2(requests) => requests.uploading(),
-        }
-    }
-
-    /// Refuses a head with more fields than `wire.max_headers`, where hyper has not.
-    pub(crate) fn check(&self, answer: &Response<Incoming>) -> Result<(), Error> {
-        match &self.requests {
-            Requests::Http1(..) => Ok(()),
-            Requests::Http2(requests) => requests.check(answer),
+            Requests::Http2(requests) => requests.take_upload(),
         }
     }
 
@@ -397,7 +388,13 @@ pub(crate) fn exchange<'l>(
         let mut answer = pin!(answer);
         let answer = first_byte.wait(upload.as_deref(), answer.as_mut()).await?;
         let mut failure = match answer {
-            Ok(answer) => return Ok(Sent::Answered(answer)),
+            Ok(answer) => {
+                let answer = match &sender.requests {
+                    Requests::Http1(..) => answer,
+                    Requests::Http2(requests) => requests.check(answer)?,
+                };
+                return Ok(Sent::Answered(answer));
+            }
             Err(failure) => failure,
         };
         // What is wrong with the request's own body is the caller's to hear, not what hyper made of it.
@@ -407,7 +404,11 @@ pub(crate) fn exchange<'l>(
         let unsent = failure.take_message();
         let sent = unsent.is_none();
         match unsent.filter(|_| reused || sender.is_shared()) {
-            Some(request) => Ok(Sent::NotSent(request)),
+            Some(request) => {
+                // It goes elsewhere, with its body.
+                drop(sender.take_upload());
+                Ok(Sent::NotSent(request))
+            }
             None => {
                 let unseen = http2::is_unseen(failure.error());
                 let error = failed(sender.fate().unwrap_or_else(|| failure.into_error()), "before an answer");

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use futures::task::AtomicWaker;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRAILER, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -52,8 +53,15 @@ pub(crate) struct Streamed {
 /// How far a streamed body has come.
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
+    /// Nobody asks for more of it.
     ended: AtomicBool,
+    /// Nobody has it any more. The last piece of it may yet wait, in HTTP/2, for the peer's window.
+    over: AtomicBool,
+    /// It is to end, whatever is left of it.
+    cut: AtomicBool,
     changed: Notify,
+    /// Who reads it.
+    reader: AtomicWaker,
     error: Mutex<Option<Error>>,
 }
 
@@ -324,16 +332,21 @@ impl Body for WireBody {
 }
 
 impl Drop for Streamed {
-    /// Nobody asks for the rest.
     fn drop(&mut self) {
-        if !self.upload.has_ended() {
+        self.upload.over.store(true, Ordering::Release);
+        if !self.upload.ended.load(Ordering::Acquire) {
             self.upload.end(None);
         }
+        self.upload.changed.notify_waiters();
     }
 }
 
 impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.upload.reader.register(context.waker());
+        if self.upload.cut.load(Ordering::Acquire) {
+            return Poll::Ready(Some(Err("the exchange was given up".into())));
+        }
         let next = match self.prefix.take() {
             Some(prefix) => Some(Ok(Frame::data(prefix))),
             None => std::task::ready!(Pin::new(&mut self.rest).poll_frame(context))
@@ -389,20 +402,34 @@ impl Upload {
         self.changed.notify_waiters();
     }
 
-    /// Waits until the whole body has been handed to the connection, or is let go of.
-    pub(crate) async fn ended(&self) {
+    /// Waits until the whole body has been handed to the connection, or nobody asks for more.
+    pub(super) async fn ended(&self) {
+        self.until(&self.ended).await;
+    }
+
+    /// Waits until the connection has taken the whole body, or lets go of it: until then its stream is open.
+    pub(crate) async fn over(&self) {
+        self.until(&self.over).await;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    async fn until(&self, fact: &AtomicBool) {
         loop {
             let changed = self.changed.notified();
-            if self.has_ended() {
+            if fact.load(Ordering::Acquire) {
                 return;
             }
             changed.await;
         }
     }
 
-    /// True once nobody asks for more of the body.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+    /// Ends the body in an error as soon as its reader looks, which resets the stream that it is sent on.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.reader.wake();
     }
 
     /// What was wrong with the body itself, once.

@@ -1,0 +1,169 @@
+//! Answers over HTTP/2 that come before their request has been sent, and answers that are refused: the stream is open until
+//! both sides are done, and its place is taken for as long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use seaway_session::{BoxError, Kind, RequestBody, Stage};
+use seaway_tests::client::{Client, get, request};
+use seaway_tests::{eventually, soon};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+
+/// What the server makes of a request's body once it has answered.
+#[derive(Clone, Copy, PartialEq)]
+enum Reads {
+    /// All of it, once the test says so.
+    Later,
+    /// Nothing, ever.
+    Never,
+    /// All of it, under an answer that has no end.
+    Meanwhile,
+}
+
+/// Answers each request at its head.
+struct Server {
+    url: String,
+    /// Lets a body be read.
+    go: mpsc::UnboundedSender<()>,
+    /// How the reading of each body ended: true for its end, false for a reset.
+    ends: mpsc::UnboundedReceiver<bool>,
+    _tasks: JoinSet<()>,
+}
+
+impl Server {
+    async fn start(reads: Reads) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let ((go, gone), (ended, ends)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let gone = Arc::new(Mutex::new(gone));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let (gone, ended) = (Arc::clone(&gone), ended.clone());
+                connections.spawn(async move {
+                    let mut connection = h2::server::handshake(socket).await.unwrap();
+                    let mut bodies = JoinSet::new();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        let get = request.method() == http::Method::GET;
+                        let open = respond.send_response(http::Response::new(()), get || reads != Reads::Meanwhile);
+                        if get {
+                            continue;
+                        }
+                        let (gone, ended) = (Arc::clone(&gone), ended.clone());
+                        bodies.spawn(async move {
+                            let _open = (open, respond);
+                            let mut body = request.into_body();
+                            match reads {
+                                Reads::Later => drop(gone.lock().await.recv().await),
+                                Reads::Never => std::future::pending().await,
+                                Reads::Meanwhile => {}
+                            }
+                            let whole = loop {
+                                match body.data().await {
+                                    Some(Ok(data)) => body.flow_control().release_capacity(data.len()).unwrap(),
+                                    Some(Err(_)) => break false,
+                                    None => break true,
+                                }
+                            };
+                            ended.send(whole).unwrap();
+                        });
+                    }
+                });
+            }
+        });
+        Self { url, go, ends, _tasks: tasks }
+    }
+
+    fn client(&self) -> Client {
+        Client::under("wire.http = \"2\"\npool.limit = 1").destination(&self.url).build()
+    }
+}
+
+/// More than a window and more than what is held to be sent again; `open` goes on until its sender is gone.
+fn large(open: Option<mpsc::Receiver<Bytes>>) -> RequestBody {
+    let more = futures::stream::unfold(open, async |mut open| {
+        let bytes = open.as_mut()?.recv().await?;
+        Some((Ok::<_, BoxError>(Frame::data(bytes)), open))
+    });
+    let begun = futures::stream::iter((0..PIECES).map(|_| Ok(Frame::data(Bytes::from_static(&[b'x'; PIECE])))));
+    RequestBody::stream(StreamBody::new(begun.chain(more)))
+}
+
+const PIECES: usize = 128;
+const PIECE: usize = 16 << 10;
+
+/// An answer that is over first keeps its place while the request goes on, whether its length is known or not.
+#[tokio::test]
+async fn an_early_answer_keeps_its_place_while_the_request_goes_on() {
+    for headers in [&[][..], &[("content-length", "2097152")][..]] {
+        let mut server = Server::start(Reads::Later).await;
+        let client = server.client();
+        let reply = client.read(request("POST", &server.url, headers, large(None))).await.unwrap();
+        assert_eq!(reply.status.as_u16(), 200);
+        let next = client.get(&server.url);
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let figures = client.figures();
+            assert_eq!((figures.open, figures.idle, figures.waiting), (1, 0, 1), "{headers:?}");
+            server.go.send(()).unwrap();
+        };
+        let (reply, ()) = tokio::join!(next, release);
+        assert_eq!(reply.unwrap().status.as_u16(), 200);
+        assert_eq!(soon("the body's end", server.ends.recv()).await, Some(true));
+        client.settles(1, 1).await;
+        assert_eq!(client.figures().opened, 1);
+    }
+}
+
+/// A server that answers and then takes nothing more holds up nobody for long: its connection closes.
+#[tokio::test]
+async fn a_request_that_nobody_takes_is_cut_off() {
+    let server = Server::start(Reads::Never).await;
+    let client = server.client();
+    client.read(request("POST", &server.url, &[], large(None))).await.unwrap();
+    let next = soon("room", client.get(&server.url)).await.unwrap();
+    assert_eq!((next.status.as_u16(), client.figures().opened), (200, 2));
+}
+
+/// Who gives an answer up has its request cut off too, though more of it could come.
+#[tokio::test]
+async fn giving_an_answer_up_ends_its_request() {
+    let mut server = Server::start(Reads::Meanwhile).await;
+    let client = server.client();
+    let (_more, open) = mpsc::channel(1);
+    let answer = client.open(request("POST", &server.url, &[], large(Some(open)))).await.unwrap();
+    drop(answer);
+    assert_eq!(soon("the body's end", server.ends.recv()).await, Some(false));
+    eventually("the place is free", || client.figures().idle == 1).await;
+    assert_eq!((client.get(&server.url).await.unwrap().status.as_u16(), client.figures().opened), (200, 1));
+}
+
+/// A head that is too large is refused whatever its status says of repeats.
+#[tokio::test]
+async fn a_refusal_with_too_many_headers_is_refused() {
+    for repeats in ["", "retry.status = [429]"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let answer = http::Response::builder().status(429).header("retry-after", "9999");
+                let answer = (0..20).fold(answer, |answer, nth| answer.header(format!("x-{nth}"), "1"));
+                respond.send_response(answer.body(()).unwrap(), true).unwrap();
+            }
+        });
+        let policy = format!("wire = {{ http = \"2\", max_headers = 10 }}\n{repeats}");
+        let client = Client::under(&policy).destination(&url).build();
+        let error = client.read(get(&url)).await.unwrap_err();
+        assert_eq!((error.stage(), error.kind()), (Stage::Wire, Kind::HeadersTooLarge), "{repeats}");
+        client.settles(1, 1).await;
+    }
+}
