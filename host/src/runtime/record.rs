@@ -99,7 +99,9 @@ impl CallRecord {
     pub(crate) fn begins<B>(&self, mut request: http::Request<B>, exchange: &Record) -> http::Request<B> {
         let watch = self.inner().watch.clone();
         let field = watch.and_then(|watch| watch.begins(request.method(), exchange));
-        request.headers_mut().extend(field);
+        if let Some((name, value)) = field {
+            request.headers_mut().insert(name, value);
+        }
         request
     }
 

@@ -1,7 +1,7 @@
 //! Where a secret may go: one entry of `urls`, and whether a request is below it.
 //!
 //! Whole path segments only, and never a path that a server could read in two ways: what looks as if it were below the
-//! entry must be below it for everybody on the way.
+//! entry must be below it for everybody on the way. Below a whole origin an encoded slash is one reading as good as another.
 
 use std::fmt;
 

@@ -21,7 +21,7 @@ pub(in crate::serve) enum Trace {}
 
 impl Tracer {
     pub(in crate::serve) fn start(_: Option<&Otel>, environment: &Environment) -> Result<Option<Self>, Error> {
-        if let Some(variable) = asking(environment) {
+        if let Some((variable, _)) = asking(environment) {
             tracing::warn!("{variable} is set, and this build makes no traces: it lacks the cargo feature `otel`");
         }
         Ok(None)

@@ -2,7 +2,8 @@
 //!
 //! <https://opentelemetry.io/docs/specs/semconv/http/http-spans/> and
 //! <https://github.com/open-telemetry/semantic-conventions-genai>, as of 2026-11. What they have no name for begins with
-//! `seaway.`. Invariant: methods, paths, statuses, names and counts; no header's value, no query, no body and no secret.
+//! `seaway.`. Invariant: methods, paths, statuses, names and counts; no header's value but that of `Host`, no query, no
+//! body and no secret.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

@@ -21,11 +21,11 @@ use seaway_session::Environment;
 use seaway_session::policy::Error;
 use tokio::runtime::Handle;
 
-use super::{Otel, asking, is_off};
+use super::{Endpoint, Otel, asking, is_off};
 
 /// Where traces go; absent where nobody asks for them. Must run in a tokio runtime, which carries the exchanges.
 pub(super) fn provider(settings: Option<&Otel>, environment: &Environment) -> Result<Option<SdkTracerProvider>, Error> {
-    let Some(endpoint) = endpoint(settings, environment) else { return Ok(None) };
+    let Some(endpoint) = endpoint(settings, environment)? else { return Ok(None) };
     let refused = |error: &dyn std::fmt::Display| Error::key("serve.otel", format!("{endpoint}: {error}"));
     let https = endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
     let why = Arc::<Mutex<String>>::default();
@@ -55,20 +55,20 @@ pub(super) fn provider(settings: Option<&Otel>, environment: &Environment) -> Re
 
 /// The file's word before the environment's, and the variable of traces before the one of all signals:
 /// <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#endpoint-urls-for-otlphttp>.
-fn endpoint(settings: Option<&Otel>, environment: &Environment) -> Option<String> {
+fn endpoint(settings: Option<&Otel>, environment: &Environment) -> Result<Option<String>, Error> {
     const PATH: &str = "/v1/traces";
     let below = |base: &str| format!("{}{PATH}", base.trim_end_matches('/'));
     if is_off(environment) {
-        return None;
+        return Ok(None);
     }
     if let Some(endpoint) = settings.and_then(|settings| settings.endpoint.as_ref()) {
-        return Some(below(&endpoint.to_string()));
+        return Ok(Some(below(&endpoint.to_string())));
     }
-    match asking(environment) {
-        Some(name @ "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") => environment.get(name).map(str::to_owned),
-        Some(name) => environment.get(name).map(below),
-        None => settings.map(|_| below("http://localhost:4318")),
-    }
+    let Some((name, url)) = asking(environment) else {
+        return Ok(settings.map(|_| below("http://localhost:4318")));
+    };
+    Endpoint::try_from(url.to_owned()).map_err(|wrong| Error::new(format!("{name}: {wrong}")))?;
+    Ok(Some(if name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" { url.to_owned() } else { below(url) }))
 }
 
 /// Who we are, where the variables do not say otherwise.
@@ -163,25 +163,36 @@ impl opentelemetry_sdk::trace::SpanExporter for Exporter {
 mod tests {
     use super::*;
 
-    fn told(settings: Option<&str>, variables: &[(&str, &str)]) -> Option<String> {
+    fn told(settings: Option<&str>, variables: &[(&str, &str)]) -> Result<Option<String>, String> {
         let settings = settings.map(|text| toml::from_str::<Otel>(text).unwrap());
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        endpoint(settings.as_ref(), &variables.collect())
+        endpoint(settings.as_ref(), &variables.collect()).map_err(|error| error.to_string())
     }
 
     #[test]
     fn the_file_names_the_collector_or_the_standards_variables_do() {
         let key = Some("endpoint = \"http://key:1/\"");
         let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:1")];
-        let both = [variables[0], ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:1/here")];
-        assert_eq!(told(None, &[]), None);
-        assert_eq!(told(Some(""), &[]).as_deref(), Some("http://localhost:4318/v1/traces"));
-        assert_eq!(told(None, &variables).as_deref(), Some("http://all:1/v1/traces"));
-        assert_eq!(told(Some(""), &both).as_deref(), Some("http://traces:1/here"));
-        assert_eq!(told(key, &both).as_deref(), Some("http://key:1/v1/traces"));
+        let both = [variables[0], ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:1/here/")];
+        let at = |url: &str| Ok(Some(url.to_owned()));
+        assert_eq!(told(None, &[]), Ok(None));
+        assert_eq!(told(Some(""), &[]), at("http://localhost:4318/v1/traces"));
+        assert_eq!(told(None, &variables), at("http://all:1/v1/traces"));
+        assert_eq!(told(Some(""), &both), at("http://traces:1/here/"));
+        assert_eq!(told(key, &both), at("http://key:1/v1/traces"));
         for off in [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_EXPORTER", "none")] {
-            assert_eq!(told(key, &[off]), None);
-            assert_eq!(told(None, &[variables[0], off]), None);
+            assert_eq!(told(key, &[off]), Ok(None));
+            assert_eq!(told(None, &[variables[0], off]), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_variable_with_a_secret_is_refused_and_not_repeated() {
+        for name in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
+            for url in ["https://user:sk-hidden@collector", "https://collector?key=sk-hidden", "sk-hidden"] {
+                let error = told(None, &[(name, url)]).unwrap_err();
+                assert!(error.contains(name) && !error.contains("sk-hidden"), "{error}");
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! `[serve.otel]`: traces over OTLP.
 //!
 //! Beside the path: a request begins a span, its call of a model one below that, and each exchange with a provider one below
-//! the call; they end with the last byte of the answer. Invariants: no header's value, no query, no body and no secret is in a
-//! span; no call waits for a collector. In a build without the feature `otel` there is no span, and who asks for one is told.
+//! the call; they end with the last byte of the answer. Invariants: of headers only `Host` and the trace's own have values
+//! in a span, and there is no query, no body and no secret; no call waits for a collector. In a build without the feature
+//! `otel` there is no span, and who asks for one is told.
 
 #[cfg(feature = "otel")]
 mod export;
@@ -52,10 +53,14 @@ impl TryFrom<String> for Endpoint {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("`{}` is no collector; write \"http://127.0.0.1:4318\"", text.escape_debug());
+        // It is not repeated: a secret may be in it. Nor may one be in what is taken, which stands in each line that names it.
+        let wrong = || {
+            let what = "is no collector's URL without user information and query; write \"http://127.0.0.1:4318\", and a key \
+                        into OTEL_EXPORTER_OTLP_HEADERS";
+            what.to_owned()
+        };
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let known = matches!(uri.scheme_str(), Some("http" | "https"));
-        // What stands before an `@` would be a secret, and in every line that names the collector.
         let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
         if known && plain && uri.query().is_none() { Ok(Self(uri)) } else { Err(wrong()) }
     }
@@ -81,10 +86,11 @@ impl Otel {
     }
 }
 
-/// The variable that asks for traces; absent where none does.
-fn asking(environment: &Environment) -> Option<&'static str> {
+/// The variable that asks for traces, and what it says; absent where none does.
+fn asking(environment: &Environment) -> Option<(&'static str, &str)> {
     let variables = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-    variables.into_iter().find(|name| !is_off(environment) && environment.get(name).is_some())
+    let mut set = variables.into_iter().filter_map(|name| Some((name, environment.get(name)?)));
+    set.next().filter(|_| !is_off(environment))
 }
 
 /// True if the variables say that there are none, whatever the file says.
