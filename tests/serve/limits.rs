@@ -93,21 +93,6 @@ async fn a_quiet_connection_of_http2_is_closed_and_no_other() {
     assert!(quiet.elapsed() >= PATIENCE, "{:?}", quiet.elapsed());
 }
 
-/// Nor is a client waited for that answers no ping of HTTP/2.
-#[tokio::test]
-async fn a_silent_connection_of_http2_is_closed() {
-    let origin = hello().await;
-    let gateway = before(&origin, "[serve]\nhead_timeout = \"200ms\"").await;
-    let mut wire = gateway.connect().await;
-    wire.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    // SETTINGS, and GET /healthz as the first stream (RFC 9113, sections 6.5 and 6.2; RFC 7541, appendix A).
-    wire.write(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00").await;
-    wire.write(b"\x00\x00\x0f\x01\x05\x00\x00\x00\x01\x82\x86\x04\x08/healthz\x01\x01a").await;
-    drop(soon("the connection closes", wire.until("never")).await);
-    // It was spoken to as it should be, and answered.
-    assert!(gateway.logged().contains("/healthz"), "{}", gateway.logged());
-}
-
 /// A body that ends before its length, and one whose chunks are none: nothing is sent.
 #[tokio::test]
 async fn a_request_that_breaks_off_is_never_sent() {

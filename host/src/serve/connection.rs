@@ -69,22 +69,23 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
     // hyper tells the two protocols apart by the first bytes, and waits for those without an end; and it lets a connection of
     // HTTP/2 be on which nothing is asked.
     let mut silence = pin!(within(patience, std::future::pending::<()>()));
-    let (mut seen, mut ending) = (None, false);
+    // The number of exchanges, if all were over at the last look.
+    let (mut quiet, mut ending) = (None, false);
     loop {
         tokio::select! {
             // A client that breaks off, or speaks no HTTP, is no news.
             _ = connection.as_mut() => return,
-            _ = &mut silence => {
-                match exchanges.are_over(&mut seen) {
-                    // It has been told, and answers nothing.
-                    true if ending => return,
-                    true => {
-                        ending = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    false if seen == Some(0) => return,
-                    false => {}
+            _ = &mut silence, if !ending => {
+                let begun = exchanges.begun.load(Ordering::Relaxed);
+                if begun == 0 {
+                    return;
                 }
+                let now = (exchanges.open.load(Ordering::Relaxed) == 0).then_some(begun);
+                if now.is_some() && now == quiet {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                quiet = now;
                 silence.set(within(patience, std::future::pending()));
             }
             () = until_ending(&mut phase), if !ending => {
@@ -100,15 +101,6 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
 struct Exchanges {
     begun: AtomicUsize,
     open: AtomicUsize,
-}
-
-impl Exchanges {
-    /// True if all are over, and were at the last look, with none since. `seen` is how many there had been then, if they were.
-    fn are_over(&self, seen: &mut Option<usize>) -> bool {
-        let over = self.open.load(Ordering::Relaxed) == 0;
-        let now = over.then(|| self.begun.load(Ordering::Relaxed));
-        over && std::mem::replace(seen, now) == now
-    }
 }
 
 /// One of them, until its answer has been told.
