@@ -164,6 +164,7 @@ async fn a_refusal_with_too_many_headers_is_refused() {
         let client = Client::under(&policy).destination(&url).build();
         let error = client.read(get(&url)).await.unwrap_err();
         assert_eq!((error.stage(), error.kind()), (Stage::Wire, Kind::HeadersTooLarge), "{repeats}");
+        assert!(error.request_sent());
         client.settles(1, 1).await;
     }
 }

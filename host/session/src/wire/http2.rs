@@ -234,7 +234,7 @@ impl Requests {
         match answer.headers().len() > self.max_headers {
             true => {
                 *self.parked.lock() = Some(Box::new(answer.into_body()));
-                Err(super::too_many_headers())
+                Err(super::too_many_headers().after_sending())
             }
             false => Ok(answer),
         }

@@ -345,7 +345,7 @@ impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.upload.reader.register(context.waker());
         if self.upload.cut.load(Ordering::Acquire) {
-            return Poll::Ready(Some(Err("the exchange was given up".into())));
+            return Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into())));
         }
         let next = match self.prefix.take() {
             Some(prefix) => Some(Ok(Frame::data(prefix))),
@@ -426,7 +426,8 @@ impl Upload {
         }
     }
 
-    /// Ends the body in an error as soon as its reader looks, which resets the stream that it is sent on.
+    /// Ends the body in an error as soon as its reader looks, which resets the stream that it is sent on. A reader that waits
+    /// for the peer's window does not look.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         self.reader.wake();

@@ -189,8 +189,9 @@ mod tests {
     #[test]
     fn a_variable_with_a_secret_is_refused_and_not_repeated() {
         for name in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
-            for url in ["https://user:sk-hidden@collector", "https://collector?key=sk-hidden", "sk-hidden"] {
-                let error = told(None, &[(name, url)]).unwrap_err();
+            let parts = ["user:sk-hidden@collector", "collector?key=sk-hidden", "collector/#sk-hidden"];
+            for url in parts.map(|part| format!("https://{part}")) {
+                let error = told(None, &[(name, &url)]).unwrap_err();
                 assert!(error.contains(name) && !error.contains("sk-hidden"), "{error}");
             }
         }

@@ -53,16 +53,18 @@ impl TryFrom<String> for Endpoint {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        // It is not repeated: a secret may be in it. Nor may one be in what is taken, which stands in each line that names it.
+        // It is not repeated: a secret may be in it. What is taken stands in each line that names the collector.
         let wrong = || {
-            let what = "is no collector's URL without user information and query; write \"http://127.0.0.1:4318\", and a key \
-                        into OTEL_EXPORTER_OTLP_HEADERS";
+            let what = "is no collector's URL without user information, query and fragment; write \"http://127.0.0.1:4318\", \
+                        and a key into OTEL_EXPORTER_OTLP_HEADERS";
             what.to_owned()
         };
         let uri: Uri = text.parse().map_err(|_| wrong())?;
+        // A URI has no place for a fragment: it would be lost without a word.
+        let whole = uri.query().is_none() && !text.contains('#');
         let known = matches!(uri.scheme_str(), Some("http" | "https"));
         let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-        if known && plain && uri.query().is_none() { Ok(Self(uri)) } else { Err(wrong()) }
+        if known && plain && whole { Ok(Self(uri)) } else { Err(wrong()) }
     }
 }
 
