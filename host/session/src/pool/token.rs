@@ -210,7 +210,7 @@ impl Lease {
         });
     }
 
-    /// Gives a healthy connection back; a place on a shared one once the request is over, too.
+    /// Gives a healthy connection back; a place on a shared one once the request's body has been taken, too.
     pub(crate) fn finish(mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         match connection.sender.take_upload() {
@@ -219,8 +219,8 @@ impl Lease {
         }
     }
 
-    /// Waits until the request is over, and with it its stream, whatever has been answered. Where that takes long it is cut
-    /// off, and the connection closes with the last exchange on it.
+    /// Waits until the connection has taken the request's body, whatever has been answered. Where that takes long the body is
+    /// cut off, and the connection closes with the last exchange on it.
     fn outlast(self, upload: Arc<wire::Upload>) {
         // Without an executor nothing can be waited for.
         let Ok(runtime) = Handle::try_current() else { return };

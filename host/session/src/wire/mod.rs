@@ -14,6 +14,7 @@ mod hop;
 mod stream;
 mod watch;
 pub(crate) mod transport;
+mod upload;
 
 use std::future::Future;
 use std::io;
@@ -46,8 +47,9 @@ use forward::Forward;
 pub(crate) use hop::{Persistence, receive};
 pub(crate) use http2::Resets;
 pub use http2::Settings as H2;
-pub(crate) use outgoing::{Outgoing, Upload, WireBody, prepare};
+pub(crate) use outgoing::{Outgoing, WireBody, prepare};
 pub(crate) use stream::Io;
+pub(crate) use upload::Upload;
 pub(crate) use watch::Ending;
 use watch::{Watch, Watched};
 

@@ -1,12 +1,10 @@
 //! A request on its way out: checked, stripped, and with its body in the form in which it is written.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use futures::task::AtomicWaker;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRAILER, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -14,9 +12,9 @@ use http::{Request, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use tokio::sync::Notify;
 
 use super::hop::strip_hop_by_hop;
+use super::upload::Upload;
 use crate::body::{Content, RequestBody};
 use crate::error::{BoxError, Error, Kind};
 use crate::monitor::{Exchange, Signal, Teller};
@@ -48,21 +46,6 @@ pub(crate) struct Streamed {
     upload: Arc<Upload>,
     /// Tells of each piece, where somebody hears.
     teller: Option<Teller>,
-}
-
-/// How far a streamed body has come.
-#[derive(Debug, Default)]
-pub(crate) struct Upload {
-    /// Nobody asks for more of it.
-    ended: AtomicBool,
-    /// Nobody has it any more. The last piece of it may yet wait, in HTTP/2, for the peer's window.
-    over: AtomicBool,
-    /// It is to end, whatever is left of it.
-    cut: AtomicBool,
-    changed: Notify,
-    /// Who reads it.
-    reader: AtomicWaker,
-    error: Mutex<Option<Error>>,
 }
 
 /// Checks the head and strips it to what is written, and collects the body: up to `retry.max_body`, so that it leaves in one
@@ -333,18 +316,13 @@ impl Body for WireBody {
 
 impl Drop for Streamed {
     fn drop(&mut self) {
-        self.upload.over.store(true, Ordering::Release);
-        if !self.upload.ended.load(Ordering::Acquire) {
-            self.upload.end(None);
-        }
-        self.upload.changed.notify_waiters();
+        self.upload.let_go();
     }
 }
 
 impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.upload.reader.register(context.waker());
-        if self.upload.cut.load(Ordering::Acquire) {
+        if self.upload.is_cut(context) {
             return Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into())));
         }
         let next = match self.prefix.take() {
@@ -392,50 +370,6 @@ impl Streamed {
         if let Some(teller) = self.teller.as_ref().filter(|_| applies) {
             teller.tell(signal);
         }
-    }
-}
-
-impl Upload {
-    fn end(&self, error: Option<Error>) {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
-        self.ended.store(true, Ordering::Release);
-        self.changed.notify_waiters();
-    }
-
-    /// Waits until the whole body has been handed to the connection, or nobody asks for more.
-    pub(super) async fn ended(&self) {
-        self.until(&self.ended).await;
-    }
-
-    /// Waits until the connection has taken the whole body, or lets go of it: until then its stream is open.
-    pub(crate) async fn over(&self) {
-        self.until(&self.over).await;
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
-    }
-
-    async fn until(&self, fact: &AtomicBool) {
-        loop {
-            let changed = self.changed.notified();
-            if fact.load(Ordering::Acquire) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// Ends the body in an error as soon as its reader looks, which resets the stream that it is sent on. A reader that waits
-    /// for the peer's window does not look.
-    pub(crate) fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
-        self.reader.wake();
-    }
-
-    /// What was wrong with the body itself, once.
-    pub(super) fn error(&self) -> Option<Error> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
