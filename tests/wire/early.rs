@@ -1,5 +1,5 @@
 //! Answers over HTTP/2 that come before their request has been sent, and answers that are refused: the stream is open until
-//! both sides are done, and its place is taken for as long.
+//! both sides are done, and its place is taken until the peer's window has had room for the request's last piece.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,16 +96,31 @@ fn large(open: Option<mpsc::Receiver<Bytes>>) -> RequestBody {
     RequestBody::stream(StreamBody::new(begun.chain(more)))
 }
 
+/// As much, as a guest sends it.
+fn in_one_piece() -> RequestBody {
+    let bytes = Ok::<_, BoxError>(Frame::data(Bytes::from(vec![b'x'; PIECES * PIECE])));
+    RequestBody::stream(StreamBody::new(futures::stream::iter([bytes])))
+}
+
 const PIECES: usize = 128;
 const PIECE: usize = 16 << 10;
 
-/// An answer that is over first keeps its place while the request goes on, whether its length is known or not.
+/// An answer that is over first keeps its place while the request goes on, whether its length is known or not, and in
+/// however many pieces it comes.
 #[tokio::test]
 async fn an_early_answer_keeps_its_place_while_the_request_goes_on() {
-    for headers in [&[][..], &[("content-length", "2097152")][..]] {
+    let declared = [("content-length", "2097152")];
+    let whole = || RequestBody::full(vec![b'x'; 512 << 10]);
+    for (headers, body) in [
+        (&[][..], large(None)),
+        (&declared[..], large(None)),
+        (&[][..], in_one_piece()),
+        (&declared[..], in_one_piece()),
+        (&[][..], whole()),
+    ] {
         let mut server = Server::start(Reads::Later).await;
         let client = server.client();
-        let reply = client.read(request("POST", &server.url, headers, large(None))).await.unwrap();
+        let reply = client.read(request("POST", &server.url, headers, body)).await.unwrap();
         assert_eq!(reply.status.as_u16(), 200);
         let next = client.get(&server.url);
         let release = async {

@@ -218,7 +218,7 @@ impl<'a> Attempts<'a> {
         let Settings { stale, status: _, max, budget: _, max_body } = &self.policy.retry;
         let stale = (lease.reused && *stale != Stale::Off) || lease.is_shared();
         let wanted = stale || (self.budget.is_some() && self.refused < *max);
-        let WireBody::Full(body) = request.body() else { return None };
+        let WireBody::Full(body, _) = request.body() else { return None };
         let fits = body.as_ref().map_or(0, |body| body.len() as u64) <= max_body.0;
         (wanted && fits).then(|| Kept::of(request, body.clone(), lease.take_memory()))
     }

@@ -54,7 +54,7 @@ mod tests {
             ("http://p", "a.example:8080", "/x", "http://a.example:8080/x", None),
         ] {
             let forward = Forward::new(&proxy(text), &HeaderValue::from_str(host).unwrap()).unwrap();
-            let mut request = Request::get(path).body(WireBody::Full(None)).unwrap();
+            let mut request = Request::get(path).body(WireBody::full(None)).unwrap();
             for _ in 0..2 {
                 forward.address(&mut request);
                 assert_eq!(request.uri(), target);

@@ -100,7 +100,7 @@ pub(crate) struct Requests {
     /// Held by each exchange, and by none that only waits for its reset.
     live: Option<Live>,
     parked: Parked,
-    /// The body of its request, where that is streamed.
+    /// The body of its request, where it has one.
     upload: Option<Arc<Upload>>,
 }
 
@@ -212,7 +212,7 @@ impl Requests {
         mut request: Outgoing,
     ) -> Option<impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<>> {
         let mut requests = self.requests.take()?;
-        self.upload = request.body().upload();
+        self.upload = request.body_mut().in_pieces();
         self.address(&mut request);
         let answer: Answer = Box::pin(requests.try_send_request(request));
         Some(Pending { answer: Some(answer), parked: self.parked.clone() })

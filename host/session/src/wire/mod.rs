@@ -6,6 +6,7 @@
 //! with a connection that was used before, `watch` knows what the peer took; any other failure may have reached the
 //! peer, and says so.
 
+mod body;
 mod first_byte;
 mod outgoing;
 mod forward;
@@ -42,12 +43,13 @@ use crate::pool::Lease;
 use crate::route::{Origin, Route};
 use crate::stage::Stage;
 use crate::{policy, tls};
+pub(crate) use body::WireBody;
 pub(crate) use first_byte::FirstByte;
 use forward::Forward;
 pub(crate) use hop::{Persistence, receive};
 pub(crate) use http2::Resets;
 pub use http2::Settings as H2;
-pub(crate) use outgoing::{Outgoing, WireBody, prepare};
+pub(crate) use outgoing::{Outgoing, prepare};
 pub(crate) use stream::Io;
 pub(crate) use upload::Upload;
 pub(crate) use watch::Ending;

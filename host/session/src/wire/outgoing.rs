@@ -1,52 +1,24 @@
 //! A request on its way out: checked, stripped, and with its body in the form in which it is written.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRAILER, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 
+use super::body::{Streamed, WireBody};
 use super::hop::strip_hop_by_hop;
-use super::upload::Upload;
 use crate::body::{Content, RequestBody};
 use crate::error::{BoxError, Error, Kind};
-use crate::monitor::{Exchange, Signal, Teller};
+use crate::monitor::Exchange;
 use crate::policy::Policy;
 use crate::stage::Stage;
 
 /// A request as it is written.
 pub(crate) type Outgoing = Request<WireBody>;
-
-/// A request body as hyper takes it.
-#[derive(Debug)]
-pub(crate) enum WireBody {
-    Full(Option<Bytes>),
-    Stream(Box<Streamed>),
-}
-
-/// A body that is sent as it comes.
-#[derive(Debug)]
-pub(crate) struct Streamed {
-    /// What was collected before it turned out to be long, or to have trailers.
-    prefix: Option<Bytes>,
-    rest: UnsyncBoxBody<Bytes, BoxError>,
-    /// What was collected behind the prefix.
-    trailers: Option<HeaderMap>,
-    /// The length that the request's head promises.
-    declared: Option<u64>,
-    limit: u64,
-    sent: u64,
-    upload: Arc<Upload>,
-    /// Tells of each piece, where somebody hears.
-    teller: Option<Teller>,
-}
 
 /// Checks the head and strips it to what is written, and collects the body: up to `retry.max_body`, so that it leaves in one
 /// write and can be sent again, or up to `body.max_request` where `whole` says that it is needed as a whole. A longer one is
@@ -74,7 +46,7 @@ pub(crate) async fn prepare(
     let longest = if whole { limit } else { policy.retry.max_body.0.min(limit) };
     let body = wire_body(body, declared, limit, longest, exchange).await?;
     match (&body, declared) {
-        (WireBody::Full(_), _) => {}
+        (WireBody::Full(..), _) => {}
         (WireBody::Stream(_), Some(declared)) => drop(headers.insert(CONTENT_LENGTH, declared.into())),
         // Only fields that the head announces may follow the body (RFC 9110, section 6.6.2).
         (WireBody::Stream(streamed), None) => {
@@ -153,7 +125,7 @@ async fn wire_body(
     }
     match declared {
         Some(declared) if declared != length => Err(mismatch(declared, length)),
-        _ => Ok(WireBody::Full(Some(bytes).filter(|bytes| !bytes.is_empty()))),
+        _ => Ok(WireBody::full(Some(bytes).filter(|bytes| !bytes.is_empty()))),
     }
 }
 
@@ -173,18 +145,9 @@ async fn collect(
     if let Some(length) = expected.filter(|length| *length > limit) {
         return Err(too_large(Some(length), limit));
     }
-    let streamed = |prefix: Bytes, rest, trailers| {
-        let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
-        Collected::Streamed(Box::new(Streamed {
-            prefix,
-            rest,
-            trailers,
-            declared,
-            limit,
-            sent: 0,
-            upload: Arc::default(),
-            teller: None,
-        }))
+    let streamed = |begun: Bytes, rest, trailers| {
+        let begun = Some(begun).filter(|begun| !begun.is_empty());
+        Collected::Streamed(Box::new(Streamed::new(begun, rest, trailers, declared, limit)))
     };
     if expected.is_some_and(|length| length > longest) {
         return Ok(streamed(Bytes::new(), body, None));
@@ -227,7 +190,7 @@ async fn collect(
 }
 
 /// Trailers without what belongs to this hop, or to the head alone (RFC 9110, section 6.5.1).
-fn clean(mut trailers: HeaderMap) -> HeaderMap {
+pub(super) fn clean(mut trailers: HeaderMap) -> HeaderMap {
     strip_hop_by_hop(&mut trailers);
     for name in [CONTENT_LENGTH, HOST] {
         trailers.remove(name);
@@ -235,20 +198,16 @@ fn clean(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-fn clean_frame(frame: Frame<Bytes>) -> Frame<Bytes> {
-    frame.into_trailers().map_or_else(|frame| frame, |trailers| Frame::trailers(clean(trailers)))
-}
-
 fn invalid(message: &str) -> Error {
     Error::new(Stage::Wire, Kind::RequestInvalid, message)
 }
 
-fn mismatch(declared: u64, length: u64) -> Error {
+pub(super) fn mismatch(declared: u64, length: u64) -> Error {
     let message = format!("the request's body has {length} bytes, its head says {declared}");
     Error::new(Stage::Wire, Kind::RequestTooLarge(Some(length)), message)
 }
 
-fn too_large(length: Option<u64>, limit: u64) -> Error {
+pub(super) fn too_large(length: Option<u64>, limit: u64) -> Error {
     let size = length.map_or_else(
         || "the request's body is".to_owned(),
         |length| format!("the request's body of {length} bytes is"),
@@ -261,121 +220,16 @@ fn too_large(length: Option<u64>, limit: u64) -> Error {
     .with_hint("raise `body.max_request`")
 }
 
-fn own_failure(source: BoxError) -> Error {
+pub(super) fn own_failure(source: BoxError) -> Error {
     Error::new(Stage::Wire, Kind::RequestBody, format!("the request's body failed: {source}")).with_source(source)
-}
-
-impl WireBody {
-    /// The body, unless it is streamed.
-    pub(crate) fn whole(&self) -> Option<&[u8]> {
-        match self {
-            Self::Full(bytes) => Some(bytes.as_deref().unwrap_or_default()),
-            Self::Stream(_) => None,
-        }
-    }
-
-    /// The length of the body, unless it is streamed.
-    pub(crate) fn length(&self) -> Option<u64> {
-        self.whole().map(|bytes| bytes.len() as u64)
-    }
-
-    /// Where a streamed body reports to.
-    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
-        match self {
-            Self::Full(_) => None,
-            Self::Stream(streamed) => Some(Arc::clone(&streamed.upload)),
-        }
-    }
-}
-
-impl Body for WireBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(streamed) => streamed.poll(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(bytes) => bytes.is_none(),
-            Self::Stream(_) => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Stream(streamed) => streamed.declared.map_or_else(SizeHint::default, SizeHint::with_exact),
-        }
-    }
-}
-
-impl Drop for Streamed {
-    fn drop(&mut self) {
-        self.upload.let_go();
-    }
-}
-
-impl Streamed {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.upload.is_cut(context) {
-            return Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into())));
-        }
-        let next = match self.prefix.take() {
-            Some(prefix) => Some(Ok(Frame::data(prefix))),
-            None => std::task::ready!(Pin::new(&mut self.rest).poll_frame(context))
-                .map(|frame| frame.map(clean_frame).map_err(own_failure))
-                .or_else(|| self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
-        };
-        let bytes = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref()).map_or(0, Bytes::len) as u64;
-        self.sent += bytes;
-        let ends = next.as_ref().is_none_or(|next| next.as_ref().is_ok_and(Frame::is_trailers));
-        let wrong = match self.declared {
-            Some(declared) if self.sent > declared || (ends && self.sent < declared) => {
-                Some(mismatch(declared, self.sent))
-            }
-            Some(_) | None => (self.sent > self.limit).then(|| too_large(None, self.limit)),
-        };
-        let next = match (wrong, next) {
-            (Some(error), Some(Ok(_)) | None) => Some(Err(error)),
-            (_, next) => next,
-        };
-        Poll::Ready(match next {
-            Some(Ok(frame)) => {
-                self.tell(Signal::RequestChunk { bytes }, bytes > 0);
-                // Nobody asks for more after trailers, nor beyond the promised length.
-                self.tell(Signal::RequestEnd { bytes: self.sent }, ends || self.declared == Some(self.sent));
-                if ends || self.declared == Some(self.sent) {
-                    self.upload.end(None);
-                }
-                Some(Ok(frame))
-            }
-            Some(Err(error)) => {
-                self.upload.end(Some(error));
-                Some(Err("the request's body ended early".into()))
-            }
-            None => {
-                self.tell(Signal::RequestEnd { bytes: self.sent }, self.declared != Some(self.sent));
-                self.upload.end(None);
-                None
-            }
-        })
-    }
-
-    fn tell(&self, signal: Signal, applies: bool) {
-        if let Some(teller) = self.teller.as_ref().filter(|_| applies) {
-            teller.tell(signal);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures::stream;
+    use http_body::Frame;
     use http_body_util::StreamBody;
 
     use super::*;
@@ -416,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn a_short_stream_is_collected_and_a_long_one_is_not() {
         let request = prepared("http://a.example", streamed(vec![b"ab", b"cd"]), &[]).await.unwrap();
-        assert!(matches!(request.body(), WireBody::Full(Some(bytes)) if *bytes == "abcd"));
+        assert_eq!(request.body().whole().unwrap(), b"abcd");
         let piece: &'static [u8] = &[0; 700_000];
         let request = prepared("http://a.example", streamed(vec![piece, piece, piece]), &[]).await.unwrap();
         // What comes in one piece may be far larger than what is collected.

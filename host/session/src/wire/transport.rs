@@ -137,8 +137,8 @@ fn failed(source: BoxError) -> Error {
 impl From<WireBody> for RequestBody {
     fn from(body: WireBody) -> Self {
         Self(match body {
-            WireBody::Full(None) => Content::Empty,
-            WireBody::Full(Some(bytes)) => Content::Full(bytes),
+            WireBody::Full(None, _) => Content::Empty,
+            WireBody::Full(Some(bytes), _) => Content::Full(bytes),
             WireBody::Stream(_) => Content::Stream(body.boxed_unsync()),
         })
     }

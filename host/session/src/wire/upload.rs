@@ -1,9 +1,9 @@
-//! How far a request's streamed body has come.
+//! How far a request's body has come.
 //!
 //! The body tells it, whoever has the exchange waits for it, and a lease whose answer is over may cut it off.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 
 use futures::task::AtomicWaker;
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::error::Error;
 
-/// How far a streamed body has come.
+/// How far a body has come that is sent piece by piece.
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
     /// Nobody asks for more of it.
@@ -27,19 +27,9 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Nobody asks for more: all of it was taken, or this is wrong with it.
-    pub(super) fn end(&self, error: Option<Error>) {
+    fn end(&self, error: Option<Error>) {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
         self.ended.store(true, Ordering::Release);
-        self.changed.notify_waiters();
-    }
-
-    /// The body is dropped.
-    pub(super) fn let_go(&self) {
-        self.over.store(true, Ordering::Release);
-        if !self.ended.load(Ordering::Acquire) {
-            self.end(None);
-        }
         self.changed.notify_waiters();
     }
 
@@ -75,14 +65,39 @@ impl Upload {
         self.reader.wake();
     }
 
-    /// True once it is cut off; until then the reader is woken by that.
-    pub(super) fn is_cut(&self, context: &Context<'_>) -> bool {
-        self.reader.register(context.waker());
-        self.cut.load(Ordering::Acquire)
-    }
-
     /// What was wrong with the body itself, once.
     pub(super) fn error(&self) -> Option<Error> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The body's side of it.
+#[derive(Debug, Default)]
+pub(crate) struct Reader(Arc<Upload>);
+
+impl Reader {
+    pub(super) fn upload(&self) -> Arc<Upload> {
+        Arc::clone(&self.0)
+    }
+
+    /// Nobody asks for more: all of it was taken, or this is wrong with it.
+    pub(super) fn end(&self, error: Option<Error>) {
+        self.0.end(error);
+    }
+
+    /// True once the body is cut off; until then its reader is woken by that.
+    pub(super) fn is_cut(&self, context: &Context<'_>) -> bool {
+        self.0.reader.register(context.waker());
+        self.0.cut.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Release);
+        if !self.0.ended.load(Ordering::Acquire) {
+            self.0.end(None);
+        }
+        self.0.changed.notify_waiters();
     }
 }
