@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use seaway_tests::answer::Gate;
+use seaway_tests::gateway::Gateway;
 use seaway_tests::origin::Origin;
-use seaway_tests::provider::whole;
+use seaway_tests::provider::{begun, whole};
 use seaway_tests::request::Request;
 use seaway_tests::{eventually, soon};
+use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{HELLO, assert_error, before, hello};
+use super::{HELLO, STREAM, assert_error, before, hello};
 
 /// An origin whose answers wait at the gate.
 async fn slow(gate: &Gate) -> Origin {
@@ -91,6 +93,78 @@ async fn a_quiet_connection_of_http2_is_closed_and_no_other() {
     let quiet = Instant::now();
     soon("the connection closes", connection.join_next()).await.unwrap().unwrap().unwrap();
     assert!(quiet.elapsed() >= PATIENCE, "{:?}", quiet.elapsed());
+}
+
+/// Nor is a client waited for that does not go when told.
+#[tokio::test]
+async fn a_silent_connection_of_http2_is_closed() {
+    let origin = hello().await;
+    let gateway = before(&origin, "[serve]\nhead_timeout = \"200ms\"").await;
+    let mut wire = gateway.connect().await;
+    wire.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    // SETTINGS, and GET /healthz as the first stream (RFC 9113, sections 6.5 and 6.2; RFC 7541, appendix A).
+    wire.write(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00").await;
+    wire.write(b"\x00\x00\x0f\x01\x05\x00\x00\x00\x01\x82\x86\x04\x08/healthz\x01\x01a").await;
+    drop(soon("the connection closes", wire.until("never")).await);
+    // It was spoken to as it should be, and answered.
+    assert!(gateway.logged().contains("/healthz"), "{}", gateway.logged());
+}
+
+/// An answer over HTTP/2, nothing of which has been taken, and its connection.
+async fn asked(gateway: &Gateway, body: &'static str) -> (h2::RecvStream, JoinSet<()>) {
+    let socket = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    let (mut sender, driver) = h2::client::handshake(socket).await.unwrap();
+    let mut connection = JoinSet::new();
+    connection.spawn(async move { drop(driver.await) });
+    let request = http::Request::post(gateway.url("/v1/chat/completions")).body(()).unwrap();
+    let (answer, mut call) = sender.send_request(request, false).unwrap();
+    call.send_data(body.into(), true).unwrap();
+    (answer.await.unwrap().into_body(), connection)
+}
+
+/// A client that takes its answer slowly, or later, has all of it.
+#[tokio::test]
+async fn a_slow_reader_has_its_whole_answer() {
+    const STEP: Duration = Duration::from_millis(100);
+    let origin = Origin::plain(|_: &Request| whole(&"x".repeat(300 << 10))).await;
+    for (timeouts, wait, step) in [
+        ("head_timeout = \"200ms\"", 10 * STEP, Duration::ZERO),
+        ("head_timeout = \"200ms\"\nsend_timeout = \"500ms\"", Duration::ZERO, STEP),
+    ] {
+        let gateway = before(&origin, &format!("[serve]\n{timeouts}")).await;
+        let (mut answer, _connection) = asked(&gateway, HELLO).await;
+        tokio::time::sleep(wait).await;
+        let mut length = 0;
+        while let Some(piece) = answer.data().await {
+            let piece = piece.unwrap_or_else(|error| panic!("{timeouts}: {error} after {length} bytes"));
+            length += piece.len();
+            tokio::time::sleep(step).await;
+            answer.flow_control().release_capacity(piece.len()).unwrap();
+        }
+        assert!(length > 300 << 10, "{timeouts}: {length}");
+    }
+}
+
+/// A client that takes nothing of its answer keeps neither its connection nor its call.
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_not_waited_for() {
+    let gate = Gate::shut();
+    gate.open(400);
+    let origin = Origin::plain(move |_: &Request| begun(&gate, &["x".repeat(64 << 10).as_str(); 200])).await;
+    let gateway = before(&origin, "[serve]\nsend_timeout = \"200ms\"").await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut wire = socket.connect(gateway.address()).await.unwrap();
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", STREAM.len());
+    wire.write_all(format!("{head}{STREAM}").as_bytes()).await.unwrap();
+    origin.requests(1).await;
+    origin.until("the call of HTTP/1.1 is cancelled", |ledger| ledger.open == 0).await;
+    let (answer, mut connection) = asked(&gateway, STREAM).await;
+    origin.requests(2).await;
+    origin.until("the call of HTTP/2 is cancelled", |ledger| ledger.open == 0).await;
+    soon("the connection closes", connection.join_next()).await;
+    drop((answer, wire));
+    eventually("both are told", || gateway.logged().lines().count() == 2).await;
 }
 
 /// A body that ends before its length, and one whose chunks are none: nothing is sent.

@@ -66,6 +66,7 @@ mod tests {
             max_head: _,
             head_timeout: _,
             body_timeout: _,
+            send_timeout: _,
             comments: _,
             log: _,
             egress_log: _,

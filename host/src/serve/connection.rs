@@ -1,25 +1,26 @@
 //! One connection of a client: TLS, if `serve.tls` says so, then HTTP/1.1, or HTTP/2 where the client begins with it.
 //!
-//! Runs from accept to close, for as long as the client and the server like. Invariant: a client that sends nothing, or
+//! Runs from accept to close, for as long as the client and the server like. Invariants: a client that sends nothing, or
 //! drips, is waited for no longer than `serve.head_timeout`; over HTTP/2, whose pings are answered without a request, no
-//! longer than twice that.
+//! longer than twice that, and once more where it does not go when told. One that takes nothing of its answers, no longer
+//! than twice `serve.send_timeout`.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body::{Body, Frame, SizeHint};
+use http::{Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
 use tokio::sync::watch;
 
-use super::body::Outgoing;
+use super::exchanges::{Exchanges, Held, Open};
 use super::listen::Stream;
 use super::settings::Settings;
 use super::{Phase, Shared, answer, tls};
@@ -39,29 +40,17 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
     let settings = Arc::clone(&shared.live.load());
     let exchanges = Arc::new(Exchanges::default());
     let builder = builder(&settings.settings);
-    let patience = settings.settings.head_timeout.0;
-    let socket = match settings.tls.clone() {
-        None => socket,
-        Some(config) => {
-            let shaken = Box::pin(within(patience, tls::accept(socket, config)));
-            let shaken = tokio::select! {
-                shaken = shaken => shaken,
-                () = until_ending(&mut phase) => None,
-            };
-            match shaken {
-                Some(Ok(socket)) => socket,
-                Some(Err(_)) | None => return,
-            }
-        }
-    };
+    let (patience, send) = (settings.settings.head_timeout.0, settings.settings.send_timeout.0);
+    let Some(socket) = shaken(socket, settings.tls.clone(), patience, &mut phase).await else { return };
     drop(settings);
     let service = {
         let exchanges = Arc::clone(&exchanges);
-        service_fn(move |request| {
+        service_fn(move |request: Request<Incoming>| {
             let (shared, open) = (Arc::clone(&shared), Open::begin(&exchanges));
             async move {
+                let in_pieces = request.version() == Version::HTTP_2;
                 let answer = answer::answer(request, peer, shared).await;
-                Ok::<_, Infallible>(answer.map(|body| Held { body, _open: open }))
+                Ok::<_, Infallible>(answer.map(|body| Held::new(body, in_pieces, open)))
             }
         })
     };
@@ -69,24 +58,29 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
     // hyper tells the two protocols apart by the first bytes, and waits for those without an end; and it lets a connection of
     // HTTP/2 be on which nothing is asked.
     let mut silence = pin!(within(patience, std::future::pending::<()>()));
-    // The number of exchanges, if all were over at the last look.
-    let (mut quiet, mut ending) = (None, false);
+    let mut standstill = pin!(within(send, std::future::pending::<()>()));
+    // The moves at the last look.
+    let (mut heard, mut taken, mut ending) = (0, 0, false);
     loop {
         tokio::select! {
             // A client that breaks off, or speaks no HTTP, is no news.
             _ = connection.as_mut() => return,
-            _ = &mut silence, if !ending => {
-                let begun = exchanges.begun.load(Ordering::Relaxed);
-                if begun == 0 {
+            _ = &mut silence => {
+                let rests = exchanges.rest_since(&mut heard);
+                if (rests && ending) || heard == 0 {
                     return;
                 }
-                let now = (exchanges.open.load(Ordering::Relaxed) == 0).then_some(begun);
-                if now.is_some() && now == quiet {
+                if rests {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                quiet = now;
                 silence.set(within(patience, std::future::pending()));
+            }
+            _ = &mut standstill => {
+                if exchanges.stand_since(&mut taken) {
+                    return;
+                }
+                standstill.set(within(send, std::future::pending()));
             }
             () = until_ending(&mut phase), if !ending => {
                 ending = true;
@@ -96,53 +90,18 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
     }
 }
 
-/// The exchanges of one connection.
-#[derive(Default)]
-struct Exchanges {
-    begun: AtomicUsize,
-    open: AtomicUsize,
-}
-
-/// One of them, until its answer has been told.
-struct Open(Arc<Exchanges>);
-
-impl Open {
-    fn begin(exchanges: &Arc<Exchanges>) -> Self {
-        exchanges.begun.fetch_add(1, Ordering::Relaxed);
-        exchanges.open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(exchanges))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// An answer's body, while which the exchange is open.
-struct Held {
-    body: Outgoing,
-    _open: Open,
-}
-
-impl Body for Held {
-    type Data = <Outgoing as Body>::Data;
-    type Error = <Outgoing as Body>::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+/// The client's stream, under TLS where the server speaks it; absent if none comes of it.
+async fn shaken(
+    socket: Box<dyn Stream>,
+    config: Option<Arc<ServerConfig>>,
+    patience: Option<Duration>,
+    phase: &mut watch::Receiver<Phase>,
+) -> Option<Box<dyn Stream>> {
+    let Some(config) = config else { return Some(socket) };
+    let shaken = Box::pin(within(patience, tls::accept(socket, config)));
+    tokio::select! {
+        shaken = shaken => shaken?.ok(),
+        () = until_ending(phase) => None,
     }
 }
 

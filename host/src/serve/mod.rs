@@ -18,6 +18,7 @@ mod timing;
 mod refusal;
 mod log;
 mod egress_log;
+mod exchanges;
 mod otel;
 mod figures;
 mod admin;

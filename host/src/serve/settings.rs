@@ -39,10 +39,14 @@ pub struct Settings {
     /// The largest head of a request. Default 64 KiB, at least 8 KiB. For connections that come later.
     pub max_head: Size,
     /// From a connection's begin, or the end of its last answer, to the end of the next request's head; over HTTP/2 up to twice
-    /// as long. Default 60 s; `"off"` is for as long as the client likes. For connections that come later.
+    /// as long, and once more for a client that does not go when told. Default 60 s; `"off"` is for as long as the client
+    /// likes. For connections that come later.
     pub head_timeout: Timeout,
     /// The longest silence within the body of a request. Default 30 s.
     pub body_timeout: Period,
+    /// For how long a client may take nothing of its answers; at most twice as long. Then its connection is closed. Default
+    /// 60 s; `"off"` is for as long as the client likes. For connections that come later.
+    pub send_timeout: Timeout,
     /// The longest silence within a stream of events: then a comment says that it lives. Default 15 s; `"off"`: never.
     pub comments: Timeout,
     /// A line for each request on stdout. Default text. After a restart.
@@ -83,6 +87,7 @@ impl Default for Settings {
             max_head: Size::kib(64),
             head_timeout: Timeout::seconds(60),
             body_timeout: Period::seconds(30),
+            send_timeout: Timeout::seconds(60),
             comments: Timeout::seconds(15),
             log: Log::Text,
             egress_log: Log::Off,
