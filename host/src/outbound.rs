@@ -94,7 +94,7 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
-/// A body of known and moderate length is whole before the session sees it: it can then go out in one write, and the
+/// A body of known and moderate length is whole before the session sees it: it can then be sent again, and the
 /// guest has been read to the end even if the session refuses the request. Any other body streams.
 async fn gather(mut body: WasiBody) -> Result<RequestBody, Code> {
     const WHOLE: u64 = 8 << 20;

@@ -8,7 +8,7 @@ use seaway_tests::origin::Origin;
 use seaway_tests::provider::{begun, whole};
 use seaway_tests::request::Request;
 use seaway_tests::{eventually, soon};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -107,7 +107,8 @@ async fn a_silent_connection_of_http2_is_closed() {
     wire.write(b"\x00\x00\x0f\x01\x05\x00\x00\x00\x01\x82\x86\x04\x08/healthz\x01\x01a").await;
     drop(soon("the connection closes", wire.until("never")).await);
     // It was spoken to as it should be, and answered.
-    assert!(gateway.logged().contains("/healthz"), "{}", gateway.logged());
+    let logged = gateway.logged();
+    assert!(logged.contains("/healthz") && logged.contains(" 200 "), "{logged}");
 }
 
 /// An answer over HTTP/2, nothing of which has been taken, and its connection.
@@ -145,6 +146,31 @@ async fn a_slow_reader_has_its_whole_answer() {
     }
 }
 
+/// Over HTTP/1.1 too, though it leaves as one large frame.
+#[tokio::test]
+async fn a_slow_reader_of_http1_has_its_whole_answer() {
+    const LENGTH: usize = 6 << 20;
+    let origin = Origin::plain(|_: &Request| whole(&"x".repeat(LENGTH))).await;
+    let gateway = before(&origin, "[serve]\nsend_timeout = \"400ms\"").await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut wire = socket.connect(gateway.address()).await.unwrap();
+    ask(&mut wire, HELLO).await;
+    let (mut length, mut piece) = (0, vec![0; 128 << 10]);
+    while length < LENGTH {
+        match wire.read(&mut piece).await.unwrap() {
+            0 => panic!("closed after {length} bytes"),
+            more => length += more,
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn ask(wire: &mut tokio::net::TcpStream, body: &str) {
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+    wire.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+}
+
 /// A client that takes nothing of its answer keeps neither its connection nor its call.
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_not_waited_for() {
@@ -155,8 +181,7 @@ async fn a_client_that_takes_nothing_is_not_waited_for() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 << 10).unwrap();
     let mut wire = socket.connect(gateway.address()).await.unwrap();
-    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", STREAM.len());
-    wire.write_all(format!("{head}{STREAM}").as_bytes()).await.unwrap();
+    ask(&mut wire, STREAM).await;
     origin.requests(1).await;
     origin.until("the call of HTTP/1.1 is cancelled", |ledger| ledger.open == 0).await;
     let (answer, mut connection) = asked(&gateway, STREAM).await;

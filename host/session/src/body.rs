@@ -37,7 +37,7 @@ use silence::Comments;
 
 /// The body of a request: nothing, bytes, or a stream of them.
 ///
-/// Bytes go out in one write and can be sent again where that is provably harmless; a stream can do neither.
+/// Bytes go out in one write, over HTTP/1.1, and can be sent again where that is provably harmless; a stream can do neither.
 #[derive(Default)]
 pub struct RequestBody(pub(crate) Content);
 

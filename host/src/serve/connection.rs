@@ -2,8 +2,8 @@
 //!
 //! Runs from accept to close, for as long as the client and the server like. Invariants: a client that sends nothing, or
 //! drips, is waited for no longer than `serve.head_timeout`; over HTTP/2, whose pings are answered without a request, no
-//! longer than twice that, and once more where it does not go when told. One that takes nothing of its answers, no longer
-//! than twice `serve.send_timeout`.
+//! longer than twice that, and once more where it does not go when told. One all of whose answers wait for it to take more,
+//! no longer than twice `serve.send_timeout`.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -12,8 +12,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Version};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -45,12 +43,11 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
     drop(settings);
     let service = {
         let exchanges = Arc::clone(&exchanges);
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |request| {
             let (shared, open) = (Arc::clone(&shared), Open::begin(&exchanges));
             async move {
-                let in_pieces = request.version() == Version::HTTP_2;
                 let answer = answer::answer(request, peer, shared).await;
-                Ok::<_, Infallible>(answer.map(|body| Held::new(body, in_pieces, open)))
+                Ok::<_, Infallible>(answer.map(|body| Held::new(body, open)))
             }
         })
     };
@@ -68,7 +65,7 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
             _ = &mut silence => {
                 let rests = exchanges.rest_since(&mut heard);
                 if (rests && ending) || heard == 0 {
-                    return;
+                    return tracing::debug!("a client that asks nothing is let go");
                 }
                 if rests {
                     ending = true;
@@ -78,7 +75,7 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
             }
             _ = &mut standstill => {
                 if exchanges.stand_since(&mut taken) {
-                    return;
+                    return tracing::debug!("a client that takes nothing of its answers is let go");
                 }
                 standstill.set(within(send, std::future::pending()));
             }
@@ -126,6 +123,9 @@ const STREAMS: u32 = 1024;
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
 
+/// Bytes of one answer that may wait for a client of HTTP/2, out of sight.
+const UNSENT: usize = 64 << 10;
+
 fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
     let head = usize::try_from(settings.max_head.0).unwrap_or(usize::MAX);
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -135,6 +135,7 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(list)
+        .max_send_buf_size(UNSENT)
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG);

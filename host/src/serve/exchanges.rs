@@ -1,7 +1,7 @@
 //! The exchanges of one client's connection, and how they move.
 //!
-//! `connection` looks now and then. Invariant: an exchange is open until the client has had room for its answer, but for the
-//! last piece.
+//! `connection` looks now and then. Invariant: an exchange is open until its answer has been told, but for what lies between
+//! hyper and the client: the rest of a window or of a socket, `UNSENT` of it at most.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,17 +27,18 @@ pub(super) struct Exchanges {
 impl Exchanges {
     /// True if none is open, nor was any since the last look.
     pub(super) fn rest_since(&self, last: &mut usize) -> bool {
-        self.unmoved_since(last) && self.open.load(Ordering::Relaxed) == 0
+        let open = self.open.load(Ordering::Acquire);
+        self.unmoved_since(last) && open == 0
     }
 
     /// True if all that are open wait for the client, and it has taken nothing since the last look.
     pub(super) fn stand_since(&self, last: &mut usize) -> bool {
-        let (open, full) = (self.open.load(Ordering::Relaxed), self.full.load(Ordering::Relaxed));
+        let (open, full) = (self.open.load(Ordering::Acquire), self.full.load(Ordering::Acquire));
         self.unmoved_since(last) && open > 0 && open == full
     }
 
     fn unmoved_since(&self, last: &mut usize) -> bool {
-        let moves = self.moves.load(Ordering::Relaxed);
+        let moves = self.moves.load(Ordering::Acquire);
         std::mem::replace(last, moves) == moves
     }
 }
@@ -47,55 +48,31 @@ pub(super) struct Open(Arc<Exchanges>);
 
 impl Open {
     pub(super) fn begin(exchanges: &Arc<Exchanges>) -> Self {
-        exchanges.moves.fetch_add(1, Ordering::Relaxed);
-        exchanges.open.fetch_add(1, Ordering::Relaxed);
+        exchanges.moves.fetch_add(1, Ordering::AcqRel);
+        exchanges.open.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(exchanges))
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
-
-/// The most of an answer that lies in HTTP/2 where nobody sees it, once its exchange is over: one frame, as every client
-/// takes it (RFC 9113, section 4.2).
-const PIECE: usize = 16 << 10;
 
 /// An answer's body, while which the exchange is open.
 pub(super) struct Held {
     body: Outgoing,
-    /// What is left of a frame that is told in pieces.
-    rest: Option<Bytes>,
-    in_pieces: bool,
     /// The client takes no more for now.
     full: bool,
     open: Open,
 }
 
 impl Held {
-    /// Over HTTP/2 an answer is told in pieces: what is in it is held until the client's window has room.
-    pub(super) fn new(body: Outgoing, in_pieces: bool, open: Open) -> Self {
-        open.0.full.fetch_add(1, Ordering::Relaxed);
-        Self { body, rest: None, in_pieces, full: true, open }
-    }
-
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
-        let frame = match self.rest.take() {
-            Some(rest) => Frame::data(rest),
-            None => match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                other => return Poll::Ready(other),
-            },
-        };
-        let piece = frame.into_data().map(|mut bytes| {
-            if self.in_pieces && bytes.len() > PIECE {
-                self.rest = Some(bytes.split_off(PIECE));
-            }
-            bytes
-        });
-        Poll::Ready(Some(Ok(piece.map_or_else(|frame| frame, Frame::data))))
+    pub(super) fn new(body: Outgoing, open: Open) -> Self {
+        open.0.full.fetch_add(1, Ordering::AcqRel);
+        open.0.moves.fetch_add(1, Ordering::AcqRel);
+        Self { body, full: true, open }
     }
 }
 
@@ -103,34 +80,31 @@ impl Body for Held {
     type Data = Bytes;
     type Error = CallError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
-        let exchanges = Arc::clone(&self.open.0);
-        exchanges.moves.fetch_add(1, Ordering::Relaxed);
-        if std::mem::take(&mut self.full) {
-            exchanges.full.fetch_sub(1, Ordering::Relaxed);
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        let Self { body, full, open: Open(exchanges) } = self.get_mut();
+        exchanges.moves.fetch_add(1, Ordering::AcqRel);
+        if std::mem::take(full) {
+            exchanges.full.fetch_sub(1, Ordering::AcqRel);
         }
-        let next = ready!(self.next(cx));
-        self.full = true;
-        exchanges.full.fetch_add(1, Ordering::Relaxed);
-        Poll::Ready(next)
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        *full = true;
+        exchanges.full.fetch_add(1, Ordering::AcqRel);
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_none() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.rest {
-            None => self.body.size_hint(),
-            Some(_) => SizeHint::default(),
-        }
+        self.body.size_hint()
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         if self.full {
-            self.open.0.full.fetch_sub(1, Ordering::Relaxed);
+            self.open.0.full.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::upload::{Reader, Upload};
 use crate::error::{BoxError, Error};
 use crate::monitor::{Signal, Teller};
 
-/// The most that lies unsent where nobody sees it: what every peer takes in one frame (RFC 9113, section 4.2).
+/// The most that waits for the peer's window where nobody sees it: what every peer takes in one frame (RFC 9113, section 4.2).
 const PIECE: usize = 16 << 10;
 
 /// A request body as hyper takes it.
@@ -41,6 +41,8 @@ pub(crate) struct Streamed {
     /// The length that the request's head promises.
     declared: Option<u64>,
     limit: u64,
+    /// What has come, and what of it has been read.
+    come: u64,
     sent: u64,
     in_pieces: bool,
     reader: Reader,
@@ -75,15 +77,13 @@ impl WireBody {
         }
     }
 
-    /// Has the body read in pieces of at most 16 KiB, each once the last has found room: where it reports to. Absent for an
-    /// empty one.
-    pub(super) fn in_pieces(&mut self) -> Option<Arc<Upload>> {
+    /// Has the body read in pieces of at most 16 KiB, each once the last has found room; or as it comes, and at once where it
+    /// is whole.
+    pub(super) fn read_in_pieces(&mut self, in_pieces: bool) {
         match self {
-            Self::Full(None, _) => {}
-            Self::Full(Some(_), reader) => *reader = Some(Reader::default()),
-            Self::Stream(streamed) => streamed.in_pieces = true,
+            Self::Full(bytes, reader) => *reader = bytes.as_ref().filter(|_| in_pieces).map(|_| Reader::default()),
+            Self::Stream(streamed) => streamed.in_pieces = in_pieces,
         }
-        self.upload()
     }
 }
 
@@ -140,8 +140,9 @@ impl Streamed {
         declared: Option<u64>,
         limit: u64,
     ) -> Self {
+        let come = begun.as_ref().map_or(0, Bytes::len) as u64;
         let (sent, in_pieces, reader, teller) = (0, false, Reader::default(), None);
-        Self { next: begun, rest, trailers, declared, limit, sent, in_pieces, reader, teller }
+        Self { next: begun, rest, trailers, declared, limit, come, sent, in_pieces, reader, teller }
     }
 
     /// What has come of the body, and where nothing has, what comes.
@@ -150,7 +151,10 @@ impl Streamed {
             let frame = std::task::ready!(Pin::new(&mut self.rest).poll_frame(context))
                 .or_else(|| self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(bytes))) => self.next = Some(bytes),
+                Some(Ok(Ok(bytes))) => {
+                    self.come += bytes.len() as u64;
+                    self.next = Some(bytes);
+                }
                 Some(Ok(Err(frame))) => {
                     return Poll::Ready(
                         frame.into_trailers().ok().map(|trailers| Ok(Frame::trailers(clean(trailers)))),
@@ -173,10 +177,10 @@ impl Streamed {
         self.sent += bytes;
         let ends = next.as_ref().is_none_or(|next| next.as_ref().is_ok_and(Frame::is_trailers));
         let wrong = match self.declared {
-            Some(declared) if self.sent > declared || (ends && self.sent < declared) => {
-                Some(mismatch(declared, self.sent))
+            Some(declared) if self.come > declared || (ends && self.come < declared) => {
+                Some(mismatch(declared, self.come))
             }
-            Some(_) | None => (self.sent > self.limit).then(|| too_large(None, self.limit)),
+            Some(_) | None => (self.come > self.limit).then(|| too_large(None, self.limit)),
         };
         let next = match (wrong, next) {
             (Some(error), Some(Ok(_)) | None) => Some(Err(error)),
@@ -217,6 +221,7 @@ mod tests {
     use http_body_util::{BodyExt as _, Full};
 
     use super::*;
+    use crate::error::Kind;
 
     fn bodies(length: usize) -> [WireBody; 3] {
         let bytes = Bytes::from(vec![0; length]);
@@ -238,7 +243,8 @@ mod tests {
                 assert_eq!(frame.len(), length);
             }
             for mut body in bodies(length) {
-                let upload = body.in_pieces().unwrap();
+                body.read_in_pieces(true);
+                let upload = body.upload().unwrap();
                 let mut found = Vec::new();
                 while let Some(frame) = body.frame().await {
                     found.push(frame.unwrap().into_data().unwrap().len());
@@ -250,6 +256,19 @@ mod tests {
                 assert!(upload.is_over());
             }
         }
-        assert!(WireBody::full(None).in_pieces().is_none());
+        let mut empty = WireBody::full(None);
+        empty.read_in_pieces(true);
+        assert!(empty.upload().is_none());
+    }
+
+    /// Though the first of them would be in order.
+    #[tokio::test]
+    async fn nothing_is_sent_of_a_frame_that_is_too_long() {
+        let frame = Full::new(Bytes::from(vec![0; 5 * PIECE])).map_err(BoxError::from).boxed_unsync();
+        let mut body = WireBody::Stream(Box::new(Streamed::new(None, frame, None, Some(2 * PIECE as u64), u64::MAX)));
+        body.read_in_pieces(true);
+        let upload = body.upload().unwrap();
+        assert!(body.frame().await.unwrap().is_err());
+        assert_eq!(upload.error().unwrap().kind(), Kind::RequestTooLarge(Some(5 * PIECE as u64)));
     }
 }

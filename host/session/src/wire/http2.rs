@@ -143,6 +143,7 @@ pub(super) async fn handshake(
         .initial_stream_window_size(h2.window())
         .initial_connection_window_size(h2.connection_window())
         .max_header_list_size(u32::try_from(max_header_bytes.0).unwrap_or(u32::MAX))
+        .max_send_buf_size(UNSENT)
         .keep_alive_interval(h2.ping.0)
         .keep_alive_timeout(h2.ping_timeout.0)
         // What still comes for a stream that was reset is known for what it is: else h2 takes it for an error of the peer's,
@@ -212,7 +213,7 @@ impl Requests {
         mut request: Outgoing,
     ) -> Option<impl Future<Output = Result<Response<Incoming>, TrySendError<Outgoing>>> + use<>> {
         let mut requests = self.requests.take()?;
-        self.upload = request.body_mut().in_pieces();
+        self.upload = request.body().upload();
         self.address(&mut request);
         let answer: Answer = Box::pin(requests.try_send_request(request));
         Some(Pending { answer: Some(answer), parked: self.parked.clone() })
@@ -386,6 +387,9 @@ impl Driver {
         (std::mem::replace(&mut self.told, streams) != streams).then_some(streams)
     }
 }
+
+/// Bytes of one request that may wait for the socket, out of sight.
+const UNSENT: usize = 64 << 10;
 
 /// How many streams that were reset are remembered, and for how long.
 const RESETS_REMEMBERED: usize = 1024;

@@ -1,7 +1,7 @@
 //! HTTP/1.1 and HTTP/2: one exchange on a leased connection, up to the head of the answer.
 //!
 //! Runs over `tls`, `proxy` or `tcp`; `body` guards what follows the head. A request leaves with one framing and one `Host`,
-//! without anything that belongs to another hop (RFC 9110, section 7.6.1), and bytes that are whole leave in one write. A
+//! without anything that belongs to another hop (RFC 9110, section 7.6.1), and bytes that are whole leave in one write over HTTP/1.1. A
 //! request that the connection provably never began to write comes back, to be sent on another one; of one that went down
 //! with a connection that was used before, `watch` knows what the peer took; any other failure may have reached the
 //! peer, and says so.
@@ -379,12 +379,13 @@ impl Sender {
 /// The request goes to the connection before the future is made: the future need not hold it.
 pub(crate) fn exchange<'l>(
     lease: &'l mut Lease,
-    request: Outgoing,
+    mut request: Outgoing,
     first_byte: FirstByte,
     repeatable: bool,
 ) -> impl Future<Output = Result<Sent, Error>> + use<'l> {
     let reused = lease.reused;
     let watched = reused && repeatable;
+    request.body_mut().read_in_pieces(lease.is_shared());
     let upload = request.body().upload();
     let handed = lease.sender().and_then(|sender| Ok((sender.send(request, watched)?, sender)));
     async move {

@@ -16,7 +16,7 @@ use crate::error::Error;
 pub(crate) struct Upload {
     /// Nobody asks for more of it.
     ended: AtomicBool,
-    /// Nobody has it any more. What was taken last may yet wait, in HTTP/2, for the peer's window.
+    /// Nobody has it any more. What was taken last may yet wait, in HTTP/2, for the peer's window or the socket.
     over: AtomicBool,
     /// It is to end, whatever is left of it.
     cut: AtomicBool,
@@ -39,7 +39,7 @@ impl Upload {
     }
 
     /// Waits until the connection has taken the whole body, or lets go of it. Its stream is open until then, and for as long
-    /// after it as the piece that was taken last waits for the peer's window.
+    /// after it as what was taken last waits for the peer's window or the socket.
     pub(crate) async fn over(&self) {
         self.until(&self.over).await;
     }
