@@ -9,6 +9,7 @@ mod requests;
 #[path = "../completion/upstream.rs"]
 mod upstream;
 
+use rustix::process::{Pid, Signal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -22,6 +23,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -83,7 +85,8 @@ impl Gateway {
         let address = listener.local_addr().expect("an address");
         drop(listener);
         let began = Instant::now();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_seaway"))
+        let program = std::env::var_os("SEAWAY_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_seaway").into());
+        let mut process = Command::new(program)
             .args(["serve", "--listen", &address.to_string(), "--config"])
             .arg(&path)
             .stderr(Stdio::inherit())
@@ -112,10 +115,19 @@ impl Gateway {
     }
 }
 
+/// How long the server may take to end when it is asked to.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.process.kill().expect("the server is ours to stop");
-        self.process.wait().expect("it ends");
+        // It ends as in service, so that one that profiles itself leaves its profile.
+        let stopped = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let began = Instant::now();
+        while stopped.is_ok() && began.elapsed() < GOODBYE && matches!(self.process.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.process.kill().ok();
+        self.process.wait().ok();
         std::fs::remove_dir_all(&self.folder).ok();
     }
 }
