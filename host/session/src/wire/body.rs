@@ -261,7 +261,18 @@ mod tests {
         assert!(empty.upload().is_none());
     }
 
-    /// Though the first of them would be in order.
+    #[tokio::test]
+    async fn a_body_that_is_cut_off_ends_in_a_cancel() {
+        for mut body in bodies(2 * PIECE) {
+            body.read_in_pieces(true);
+            assert!(body.frame().await.unwrap().is_ok());
+            body.upload().unwrap().cut();
+            let error = body.frame().await.unwrap().unwrap_err();
+            assert_eq!(error.downcast_ref::<h2::Error>().unwrap().reason(), Some(h2::Reason::CANCEL));
+        }
+    }
+
+    /// Though its first piece would be in order.
     #[tokio::test]
     async fn nothing_is_sent_of_a_frame_that_is_too_long() {
         let frame = Full::new(Bytes::from(vec![0; 5 * PIECE])).map_err(BoxError::from).boxed_unsync();
