@@ -104,6 +104,10 @@ const BREATH: Duration = Duration::from_millis(50);
 #[cfg(unix)]
 const BACKLOG: u32 = 128;
 
+/// Bytes that the kernel takes beyond what it has sent (tcp(7), `TCP_NOTSENT_LOWAT`).
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 << 10;
+
 impl Listener {
     pub(super) async fn bind(address: &Address) -> io::Result<Self> {
         Self::bound(address, false).await
@@ -163,6 +167,10 @@ impl Listener {
                 Self::Tcp(listener) => listener.accept().await.map(|(socket, peer)| {
                     // Events are small, and each is wanted at once.
                     let _ = socket.set_nodelay(true);
+                    // Else the kernel takes megabytes, and then nothing until a third of them is gone: who reads slowly
+                    // would seem to read nothing.
+                    #[cfg(target_os = "linux")]
+                    let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
                     (Box::new(socket) as Box<dyn Stream>, Some(peer))
                 }),
                 #[cfg(unix)]
