@@ -9,7 +9,6 @@ mod requests;
 #[path = "../completion/upstream.rs"]
 mod upstream;
 
-use rustix::process::{Pid, Signal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
