@@ -22,7 +22,7 @@ build() {
 
 step "what reads profiles"
 profdata=$(rustc --print sysroot)/lib/rustlib/$triple/bin/llvm-profdata
-[ -x "$profdata" ] || rustup component add llvm-tools
+[ -x "$profdata" ] || rustup component add llvm-tools >&2
 
 step "the instrumented build"
 build "-Cprofile-generate=$target/profiles"
