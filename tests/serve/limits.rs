@@ -5,7 +5,7 @@ use std::time::Duration;
 use seaway_tests::answer::Gate;
 use seaway_tests::gateway::Gateway;
 use seaway_tests::origin::Origin;
-use seaway_tests::provider::{begun, whole};
+use seaway_tests::provider::{streamed, whole};
 use seaway_tests::request::Request;
 use seaway_tests::{eventually, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -111,16 +111,40 @@ async fn a_silent_connection_of_http2_is_closed() {
     assert!(logged.contains("/healthz") && logged.contains(" 200 "), "{logged}");
 }
 
-/// An answer over HTTP/2, nothing of which has been taken, and its connection.
-async fn asked(gateway: &Gateway, body: &'static str) -> (h2::RecvStream, JoinSet<()>) {
+/// A client's connection of HTTP/2, all of whose streams but one may be left unread.
+async fn connect(gateway: &Gateway) -> (h2::client::SendRequest<bytes::Bytes>, JoinSet<()>) {
     let socket = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
-    let (mut sender, driver) = h2::client::handshake(socket).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let (sender, driver) = builder.initial_connection_window_size(1 << 20).handshake(socket).await.unwrap();
     let mut connection = JoinSet::new();
     connection.spawn(async move { drop(driver.await) });
+    (sender, connection)
+}
+
+/// An answer, nothing of which has been taken.
+async fn asked(
+    sender: &h2::client::SendRequest<bytes::Bytes>,
+    gateway: &Gateway,
+    body: &'static str,
+) -> h2::RecvStream {
     let request = http::Request::post(gateway.url("/v1/chat/completions")).body(()).unwrap();
-    let (answer, mut call) = sender.send_request(request, false).unwrap();
+    let (answer, mut call) = sender.clone().send_request(request, false).unwrap();
     call.send_data(body.into(), true).unwrap();
-    (answer.await.unwrap().into_body(), connection)
+    answer.await.unwrap().into_body()
+}
+
+/// The length of what is taken, 16 KiB in each step.
+async fn read(answer: &mut h2::RecvStream, step: Duration) -> Result<usize, h2::Error> {
+    let (mut length, mut released) = (0, 0);
+    while let Some(piece) = answer.data().await {
+        length += piece?.len();
+        if length - released >= 16 << 10 {
+            tokio::time::sleep(step).await;
+            answer.flow_control().release_capacity(length - released)?;
+            released = length;
+        }
+    }
+    Ok(length)
 }
 
 /// A client that takes its answer slowly, or later, has all of it.
@@ -133,15 +157,10 @@ async fn a_slow_reader_has_its_whole_answer() {
         ("head_timeout = \"200ms\"\nsend_timeout = \"500ms\"", Duration::ZERO, STEP),
     ] {
         let gateway = before(&origin, &format!("[serve]\n{timeouts}")).await;
-        let (mut answer, _connection) = asked(&gateway, HELLO).await;
+        let (sender, _connection) = connect(&gateway).await;
+        let mut answer = asked(&sender, &gateway, HELLO).await;
         tokio::time::sleep(wait).await;
-        let mut length = 0;
-        while let Some(piece) = answer.data().await {
-            let piece = piece.unwrap_or_else(|error| panic!("{timeouts}: {error} after {length} bytes"));
-            length += piece.len();
-            tokio::time::sleep(step).await;
-            answer.flow_control().release_capacity(piece.len()).unwrap();
-        }
+        let length = read(&mut answer, step).await.unwrap_or_else(|error| panic!("{timeouts}: {error}"));
         assert!(length > 300 << 10, "{timeouts}: {length}");
     }
 }
@@ -172,12 +191,13 @@ async fn ask(wire: &mut tokio::net::TcpStream, body: &str) {
     wire.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
 }
 
-/// A client that takes nothing of its answer keeps neither its connection nor its call.
+/// A client that takes nothing of its answer does not keep its call: not over HTTP/1.1, and not over HTTP/2, though it takes
+/// another answer of the same connection.
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_not_waited_for() {
     let gate = Gate::shut();
-    gate.open(400);
-    let origin = Origin::plain(move |_: &Request| begun(&gate, &["x".repeat(64 << 10).as_str(); 200])).await;
+    gate.open(1000);
+    let origin = Origin::plain(move |_: &Request| streamed(&gate, &["x".repeat(64 << 10).as_str(); 100])).await;
     let gateway = before(&origin, "[serve]\nsend_timeout = \"200ms\"").await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 << 10).unwrap();
@@ -185,12 +205,19 @@ async fn a_client_that_takes_nothing_is_not_waited_for() {
     ask(&mut wire, STREAM).await;
     origin.requests(1).await;
     origin.until("the call of HTTP/1.1 is cancelled", |ledger| ledger.open == 0).await;
-    let (answer, mut connection) = asked(&gateway, STREAM).await;
-    origin.requests(2).await;
-    origin.until("the call of HTTP/2 is cancelled", |ledger| ledger.open == 0).await;
-    soon("the connection closes", connection.join_next()).await;
-    drop((answer, wire));
-    eventually("both are told", || gateway.logged().lines().count() == 2).await;
+    let (sender, mut connection) = connect(&gateway).await;
+    let mut unread = asked(&sender, &gateway, STREAM).await;
+    let mut taken = asked(&sender, &gateway, STREAM).await;
+    origin.requests(3).await;
+    let reading = read(&mut taken, Duration::from_millis(1));
+    let cancelled = origin.until("the unread call of HTTP/2 is cancelled", |ledger| ledger.open == 1);
+    let (length, _) = tokio::join!(reading, cancelled);
+    assert!(length.unwrap() > 100 * (64 << 10));
+    let error = soon("the stream is reset", read(&mut unread, Duration::ZERO)).await.unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
+    assert!(connection.try_join_next().is_none());
+    drop(wire);
+    eventually("all are told", || gateway.logged().lines().count() == 3).await;
 }
 
 /// A body that ends before its length, and one whose chunks are none: nothing is sent.

@@ -2,8 +2,8 @@
 //!
 //! Runs from accept to close, for as long as the client and the server like. Invariants: a client that sends nothing, or
 //! drips, is waited for no longer than `serve.head_timeout`; over HTTP/2, whose pings are answered without a request, no
-//! longer than twice that, and once more where it does not go when told. One all of whose answers wait for it to take more,
-//! no longer than twice `serve.send_timeout`.
+//! longer than twice that, and once more where it does not go when told. An answer that waits for its client to take more, no
+//! longer than twice `serve.send_timeout`.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
-use super::exchanges::{Exchanges, Held, Open};
+use super::exchanges::{Exchanges, Held, Open, Streams};
 use super::listen::Stream;
 use super::settings::Settings;
 use super::{Phase, Shared, answer, tls};
@@ -57,7 +57,7 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
     let mut silence = pin!(within(patience, std::future::pending::<()>()));
     let mut standstill = pin!(within(send, std::future::pending::<()>()));
     // The moves at the last look.
-    let (mut heard, mut taken, mut ending) = (0, 0, false);
+    let (mut heard, mut ending) = (0, false);
     loop {
         tokio::select! {
             // A client that breaks off, or speaks no HTTP, is no news.
@@ -74,8 +74,8 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
                 silence.set(within(patience, std::future::pending()));
             }
             _ = &mut standstill => {
-                if exchanges.stand_since(&mut taken) {
-                    return tracing::debug!("a client that takes nothing of its answers is let go");
+                if !exchanges.end_standing() {
+                    return tracing::debug!("a client that takes nothing of its answer is let go");
                 }
                 standstill.set(within(send, std::future::pending()));
             }
@@ -126,9 +126,9 @@ const PONG: Duration = Duration::from_secs(10);
 /// Bytes of one answer that may wait for a client of HTTP/2, out of sight.
 const UNSENT: usize = 64 << 10;
 
-fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
+fn builder(settings: &Settings) -> auto::Builder<Streams> {
     let head = usize::try_from(settings.max_head.0).unwrap_or(usize::MAX);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(Streams);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.head_timeout.0).max_buf_size(head);
     let list = u32::try_from(settings.max_head.0).unwrap_or(u32::MAX);
     builder

@@ -4,12 +4,16 @@
 //! hyper and the client: the rest of a window or of a socket, `UNSENT` of it at most.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{AbortHandle, Abortable};
 use http_body::{Body, Frame, SizeHint};
+use hyper::rt::Executor;
+use hyper_util::rt::TokioExecutor;
 
 use super::body::Outgoing;
 use crate::runtime::CallError;
@@ -18,28 +22,46 @@ use crate::runtime::CallError;
 #[derive(Default)]
 pub(super) struct Exchanges {
     open: AtomicUsize,
-    /// Those of them that have more to tell than their client takes.
-    full: AtomicUsize,
-    /// How often one began, or a client wanted more of an answer.
+    /// How often one began, or ended.
     moves: AtomicUsize,
+    answers: Mutex<Vec<Arc<Answer>>>,
+}
+
+/// How far the client is with an answer.
+struct Answer {
+    /// It takes no more for now.
+    waits: AtomicBool,
+    /// It has taken more since the last look.
+    taken: AtomicBool,
+    /// Ends the answer alone; absent where its connection has no other.
+    stream: Option<AbortHandle>,
 }
 
 impl Exchanges {
     /// True if none is open, nor was any since the last look.
     pub(super) fn rest_since(&self, last: &mut usize) -> bool {
-        let open = self.open.load(Ordering::Acquire);
-        self.unmoved_since(last) && open == 0
-    }
-
-    /// True if all that are open wait for the client, and it has taken nothing since the last look.
-    pub(super) fn stand_since(&self, last: &mut usize) -> bool {
-        let (open, full) = (self.open.load(Ordering::Acquire), self.full.load(Ordering::Acquire));
-        self.unmoved_since(last) && open > 0 && open == full
-    }
-
-    fn unmoved_since(&self, last: &mut usize) -> bool {
         let moves = self.moves.load(Ordering::Acquire);
-        std::mem::replace(last, moves) == moves
+        std::mem::replace(last, moves) == moves && self.open.load(Ordering::Acquire) == 0
+    }
+
+    /// Ends the streams whose client has taken nothing since the last look; false if the connection has to end with one.
+    pub(super) fn end_standing(&self) -> bool {
+        self.answers().iter().filter(|answer| answer.stands()).all(|answer| {
+            let Some(stream) = &answer.stream else { return false };
+            tracing::debug!("a stream is reset whose client takes nothing of its answer");
+            stream.abort();
+            true
+        })
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<Arc<Answer>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Answer {
+    fn stands(&self) -> bool {
+        !self.taken.swap(false, Ordering::AcqRel) && self.waits.load(Ordering::Acquire)
     }
 }
 
@@ -56,23 +78,41 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.0.moves.fetch_add(1, Ordering::AcqRel);
         self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+tokio::task_local! {
+    /// Ends the stream of HTTP/2 that is served in this task.
+    static STREAM: AbortHandle;
+}
+
+/// Runs each stream of HTTP/2 so that it can be ended: dropped, it is reset.
+#[derive(Clone)]
+pub(super) struct Streams;
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let (handle, registration) = AbortHandle::new_pair();
+        TokioExecutor::new().execute(STREAM.scope(handle, Abortable::new(stream, registration).map(drop)));
     }
 }
 
 /// An answer's body, while which the exchange is open.
 pub(super) struct Held {
     body: Outgoing,
-    /// The client takes no more for now.
-    full: bool,
+    answer: Arc<Answer>,
     open: Open,
 }
 
 impl Held {
+    /// To be made where the answer is sent: in its stream's own task, if it has one.
     pub(super) fn new(body: Outgoing, open: Open) -> Self {
-        open.0.full.fetch_add(1, Ordering::AcqRel);
-        open.0.moves.fetch_add(1, Ordering::AcqRel);
-        Self { body, full: true, open }
+        let stream = STREAM.try_with(AbortHandle::clone).ok();
+        let answer = Arc::new(Answer { waits: AtomicBool::new(true), taken: AtomicBool::new(true), stream });
+        open.0.answers().push(Arc::clone(&answer));
+        Self { body, answer, open }
     }
 }
 
@@ -81,14 +121,11 @@ impl Body for Held {
     type Error = CallError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
-        let Self { body, full, open: Open(exchanges) } = self.get_mut();
-        exchanges.moves.fetch_add(1, Ordering::AcqRel);
-        if std::mem::take(full) {
-            exchanges.full.fetch_sub(1, Ordering::AcqRel);
-        }
+        let Self { body, answer, open: _ } = self.get_mut();
+        answer.taken.store(true, Ordering::Release);
+        answer.waits.store(false, Ordering::Release);
         let frame = ready!(Pin::new(body).poll_frame(cx));
-        *full = true;
-        exchanges.full.fetch_add(1, Ordering::AcqRel);
+        answer.waits.store(true, Ordering::Release);
         Poll::Ready(frame)
     }
 
@@ -103,8 +140,9 @@ impl Body for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.full {
-            self.open.0.full.fetch_sub(1, Ordering::AcqRel);
+        let mut answers = self.open.0.answers();
+        if let Some(place) = answers.iter().position(|answer| Arc::ptr_eq(answer, &self.answer)) {
+            answers.swap_remove(place);
         }
     }
 }
