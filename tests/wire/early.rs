@@ -14,14 +14,15 @@ use seaway_tests::{eventually, soon};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// What the server makes of a request's body once it has answered.
 #[derive(Clone, Copy, PartialEq)]
 enum Reads {
     /// All of it, once the test says so.
     Later,
-    /// Nothing, ever.
-    Never,
+    /// What comes, without ever making room for more; the first such answer is a refusal.
+    NoRoom,
     /// All of it, under an answer that has no end.
     Meanwhile,
 }
@@ -31,8 +32,8 @@ struct Server {
     url: String,
     /// Lets a body be read.
     go: mpsc::UnboundedSender<()>,
-    /// How the reading of each body ended: true for its end, false for a reset.
-    ends: mpsc::UnboundedReceiver<bool>,
+    /// Why the reading of each body ended before its end, if it did.
+    ends: mpsc::UnboundedReceiver<Option<h2::Reason>>,
     _tasks: JoinSet<()>,
 }
 
@@ -50,9 +51,14 @@ impl Server {
                 connections.spawn(async move {
                     let mut connection = h2::server::handshake(socket).await.unwrap();
                     let mut bodies = JoinSet::new();
+                    let mut answers = (0..).map(|nth| match (reads, nth) {
+                        (Reads::NoRoom, 0) => http::Response::builder().status(429).header("retry-after", "0"),
+                        _ => http::Response::builder(),
+                    });
                     while let Some(Ok((request, mut respond))) = connection.accept().await {
                         let get = request.method() == http::Method::GET;
-                        let open = respond.send_response(http::Response::new(()), get || reads != Reads::Meanwhile);
+                        let answer = answers.next().unwrap().body(()).unwrap();
+                        let open = respond.send_response(answer, get || reads != Reads::Meanwhile);
                         if get {
                             continue;
                         }
@@ -60,19 +66,18 @@ impl Server {
                         bodies.spawn(async move {
                             let _open = (open, respond);
                             let mut body = request.into_body();
-                            match reads {
-                                Reads::Later => drop(gone.lock().await.recv().await),
-                                Reads::Never => std::future::pending().await,
-                                Reads::Meanwhile => {}
+                            if reads == Reads::Later {
+                                gone.lock().await.recv().await;
                             }
-                            let whole = loop {
+                            let end = loop {
                                 match body.data().await {
+                                    Some(Ok(_)) if reads == Reads::NoRoom => {}
                                     Some(Ok(data)) => body.flow_control().release_capacity(data.len()).unwrap(),
-                                    Some(Err(_)) => break false,
-                                    None => break true,
+                                    Some(Err(error)) => break error.reason(),
+                                    None => break None,
                                 }
                             };
-                            ended.send(whole).unwrap();
+                            ended.send(end).unwrap();
                         });
                     }
                 });
@@ -82,7 +87,12 @@ impl Server {
     }
 
     fn client(&self) -> Client {
-        Client::under("wire.http = \"2\"\npool.limit = 1").destination(&self.url).build()
+        self.under("")
+    }
+
+    fn under(&self, policy: &str) -> Client {
+        let policy = format!("wire = {{ http = \"2\", h2.streams = 1 }}\npool.limit = 1\n{policy}");
+        Client::under(&policy).destination(&self.url).build()
     }
 }
 
@@ -131,20 +141,38 @@ async fn an_early_answer_keeps_its_place_while_the_request_goes_on() {
         };
         let (reply, ()) = tokio::join!(next, release);
         assert_eq!(reply.unwrap().status.as_u16(), 200);
-        assert_eq!(soon("the body's end", server.ends.recv()).await, Some(true));
+        assert_eq!(soon("the body's end", server.ends.recv()).await, Some(None));
         client.settles(1, 1).await;
         assert_eq!(client.figures().opened, 1);
     }
 }
 
-/// A server that answers and then takes nothing more holds up nobody for long: its connection closes.
+/// A server that answers and then takes nothing more holds up nobody for long: the stream is reset, though it waits for room.
 #[tokio::test]
 async fn a_request_that_nobody_takes_is_cut_off() {
-    let server = Server::start(Reads::Never).await;
-    let client = server.client();
-    client.read(request("POST", &server.url, &[], large(None))).await.unwrap();
-    let next = soon("room", client.get(&server.url)).await.unwrap();
-    assert_eq!((next.status.as_u16(), client.figures().opened), (200, 2));
+    let cut_off = async |body| {
+        let mut server = Server::start(Reads::NoRoom).await;
+        let client = server.client();
+        client.read(request("POST", &server.url, &[], body)).await.unwrap();
+        let next = soon("room", client.get(&server.url)).await.unwrap();
+        assert_eq!((next.status.as_u16(), client.figures().opened), (200, 1));
+        assert_eq!(soon("the body's end", server.ends.recv()).await, Some(Some(h2::Reason::CANCEL)));
+    };
+    let whole = RequestBody::full(vec![b'x'; 512 << 10]);
+    tokio::join!(cut_off(large(None)), cut_off(in_one_piece()), cut_off(whole));
+}
+
+/// Nor does one that refuses early: what is left of the request is for nobody, and it is sent again at once.
+#[tokio::test]
+async fn a_request_that_is_refused_early_is_cut_off_and_repeated() {
+    let server = Server::start(Reads::NoRoom).await;
+    let client = server.under("retry.status = [429]");
+    let begun = Instant::now();
+    let body = RequestBody::full(vec![b'x'; 512 << 10]);
+    let reply = client.read(request("POST", &server.url, &[], body)).await.unwrap();
+    assert_eq!((reply.status.as_u16(), client.figures().retried, client.figures().opened), (200, 1, 1));
+    // A request that may go on would have had five seconds.
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 /// Who gives an answer up has its request cut off too, though more of it could come.
@@ -155,7 +183,7 @@ async fn giving_an_answer_up_ends_its_request() {
     let (_more, open) = mpsc::channel(1);
     let answer = client.open(request("POST", &server.url, &[], large(Some(open)))).await.unwrap();
     drop(answer);
-    assert_eq!(soon("the body's end", server.ends.recv()).await, Some(false));
+    assert_eq!(soon("the body's end", server.ends.recv()).await, Some(Some(h2::Reason::CANCEL)));
     eventually("the place is free", || client.figures().idle == 1).await;
     assert_eq!((client.get(&server.url).await.unwrap().status.as_u16(), client.figures().opened), (200, 1));
 }

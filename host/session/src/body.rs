@@ -413,14 +413,15 @@ impl Drop for ResponseBody {
     }
 }
 
-/// Gives up an answer of which nothing has been read: what is short is read to its end, so that its connection is kept;
-/// else it is closed.
+/// Gives up an answer of which nothing has been read, and what is left of its request: what is short is read to its end, so
+/// that its connection is kept; else it is closed.
 pub(crate) fn forgo(answer: Response<Incoming>, mut lease: Lease, policy: &Policy) {
     let (mut head, body) = answer.into_parts();
     let persistence = wire::receive(head.version, &mut head.headers);
     if let Some(life) = persistence.idle_life {
         lease.shorten_idle_life(life);
     }
+    lease.cut();
     lease.abandon(body, persistence.reusable && !policy.pool.force_close);
 }
 

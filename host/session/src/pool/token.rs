@@ -97,8 +97,9 @@ const DRAIN: Duration = Duration::from_millis(50);
 /// connection is cheaper.
 const DRAINED: u64 = 64 * 1024;
 
-/// How long a request may go on once its answer is over.
+/// How long a request may go on once its answer is over, and how long it may take to end once it is cut off.
 const REST: Duration = Duration::from_secs(5);
+const CUT: Duration = Duration::from_secs(1);
 
 /// A connection in use. Dropping it closes the connection, unless others share it; [`Lease::finish`] keeps it.
 #[derive(Debug)]
@@ -136,6 +137,13 @@ impl Lease {
     /// Where the connection leads; absent once it has been given back.
     pub(crate) fn route(&self) -> Option<&Route> {
         self.connection.as_ref().map(|connection| &*connection.route)
+    }
+
+    /// Ends the sending of the request's body, whose answer is there, where others share the connection.
+    pub(crate) fn cut(&self) {
+        if let Some(connection) = &self.connection {
+            connection.sender.cut();
+        }
     }
 
     /// Why the connection closes, if it is not given back.
@@ -220,13 +228,16 @@ impl Lease {
     }
 
     /// Waits until the connection has taken the request's body, whatever has been answered. Where that takes long the body is
-    /// cut off, and the connection closes with the last exchange on it.
+    /// cut off, which resets its stream; where that takes long too, the connection closes with the last exchange on it.
     fn outlast(self, upload: Arc<wire::Upload>) {
         // Without an executor nothing can be waited for.
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
-            if timeout(REST, upload.over()).await.is_err() {
-                upload.cut();
+            if timeout(REST, upload.over()).await.is_ok() {
+                return;
+            }
+            upload.cut();
+            if timeout(CUT, upload.over()).await.is_err() {
                 self.retire(Closed::Error);
             }
         });

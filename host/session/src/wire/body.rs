@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 
 use super::outgoing::{clean, mismatch, own_failure, too_large};
-use super::upload::{Reader, Upload};
+use super::upload::{Began, Reader, Upload};
 use crate::error::{BoxError, Error};
 use crate::monitor::{Signal, Teller};
 
@@ -76,12 +76,18 @@ impl WireBody {
         }
     }
 
-    /// Has the body read in pieces of at most 16 KiB, each once the last has found room; or as it comes, and at once where it
-    /// is whole.
-    pub(super) fn read_in_pieces(&mut self, in_pieces: bool) {
+    /// Has the body read in pieces of at most 16 KiB, each once the last has found room, and the connection told of the first;
+    /// or as it comes, and at once where it is whole.
+    pub(super) fn read_in_pieces(&mut self, shared: Option<&Began>) {
         match self {
-            Self::Full(bytes, reader) => *reader = bytes.as_ref().filter(|_| in_pieces).map(|_| Reader::default()),
-            Self::Stream(streamed) => streamed.in_pieces = in_pieces,
+            Self::Full(bytes, reader) => {
+                *reader = shared.filter(|_| bytes.is_some()).map(|_| Reader::default());
+                reader.iter_mut().for_each(|reader| reader.tell(shared));
+            }
+            Self::Stream(streamed) => {
+                streamed.in_pieces = shared.is_some();
+                streamed.reader.tell(shared);
+            }
         }
     }
 }
@@ -93,11 +99,10 @@ impl Body for WireBody {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::Full(bytes, None) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Full(bytes, Some(reader)) if reader.is_cut(context) => {
-                *bytes = None;
-                Poll::Ready(Some(Err(cut_off())))
+            Self::Full(bytes, Some(reader)) => {
+                reader.begin();
+                Poll::Ready(next_piece(bytes).map(|bytes| Ok(Frame::data(bytes))))
             }
-            Self::Full(bytes, Some(_)) => Poll::Ready(next_piece(bytes).map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(streamed) => streamed.poll(context),
         }
     }
@@ -123,11 +128,6 @@ fn next_piece(bytes: &mut Option<Bytes>) -> Option<Bytes> {
         Some(more) if more.len() > PIECE => Some(more.split_to(PIECE)),
         last => last.take(),
     }
-}
-
-/// What HTTP/2 resets a stream with, where nobody wants the request any more (RFC 9113, section 7).
-fn cut_off() -> BoxError {
-    h2::Error::from(h2::Reason::CANCEL).into()
 }
 
 impl Streamed {
@@ -177,9 +177,7 @@ impl Streamed {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.reader.is_cut(context) {
-            return Poll::Ready(Some(Err(cut_off())));
-        }
+        self.reader.begin();
         let next = std::task::ready!(self.frame(context));
         let bytes = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref()).map_or(0, Bytes::len) as u64;
         let sent = self.come - self.next.as_ref().map_or(0, Bytes::len) as u64;
@@ -248,13 +246,13 @@ mod tests {
         for (length, pieces) in [(1, 1), (PIECE, 1), (PIECE + 1, 2), (5 * PIECE, 5)] {
             for mut body in bodies(length) {
                 // A connection that exchanges share gave it back.
-                body.read_in_pieces(true);
-                body.read_in_pieces(false);
+                body.read_in_pieces(Some(&Began::default()));
+                body.read_in_pieces(None);
                 let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
                 assert_eq!(frame.len(), length);
             }
             for mut body in bodies(length) {
-                body.read_in_pieces(true);
+                body.read_in_pieces(Some(&Began::default()));
                 let upload = body.upload().unwrap();
                 let mut found = Vec::new();
                 while let Some(frame) = body.frame().await {
@@ -268,19 +266,8 @@ mod tests {
             }
         }
         let mut empty = WireBody::full(None);
-        empty.read_in_pieces(true);
+        empty.read_in_pieces(Some(&Began::default()));
         assert!(empty.upload().is_none());
-    }
-
-    #[tokio::test]
-    async fn a_body_that_is_cut_off_ends_in_a_cancel() {
-        for mut body in bodies(2 * PIECE) {
-            body.read_in_pieces(true);
-            assert!(body.frame().await.unwrap().is_ok());
-            body.upload().unwrap().cut();
-            let error = body.frame().await.unwrap().unwrap_err();
-            assert_eq!(error.downcast_ref::<h2::Error>().unwrap().reason(), Some(h2::Reason::CANCEL));
-        }
     }
 
     /// Though its first piece would be in order.
@@ -288,7 +275,7 @@ mod tests {
     async fn nothing_is_sent_of_a_frame_that_is_too_long() {
         let frame = Full::new(Bytes::from(vec![0; 5 * PIECE])).map_err(BoxError::from).boxed_unsync();
         let mut body = WireBody::Stream(Box::new(Streamed::new(None, frame, None, Some(2 * PIECE as u64), u64::MAX)));
-        body.read_in_pieces(true);
+        body.read_in_pieces(Some(&Began::default()));
         let upload = body.upload().unwrap();
         assert!(body.frame().await.unwrap().is_err());
         assert_eq!(upload.error().unwrap().kind(), Kind::RequestTooLarge(Some(5 * PIECE as u64)));

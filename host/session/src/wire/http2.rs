@@ -26,6 +26,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::upload::Began;
 use super::{Io, Outgoing, Upload, WireBody};
 use crate::error::{Error, Kind};
 use crate::policy::units::{Period, Size, Timeout};
@@ -100,6 +101,7 @@ pub(crate) struct Requests {
     /// Held by each exchange, and by none that only waits for its reset.
     live: Option<Live>,
     parked: Parked,
+    began: Began,
     /// The body of its request, where it has one.
     upload: Option<Arc<Upload>>,
 }
@@ -134,8 +136,8 @@ pub(super) async fn handshake(
         Scheme::Https => UriScheme::HTTPS,
     };
     let super::Settings { h2, max_headers, max_header_bytes, .. } = settings;
-    let (tasks, started) = mpsc::unbounded_channel();
-    let mut builder = Builder::new(Tasks(tasks));
+    let ((tasks, started), began) = (mpsc::unbounded_channel(), Began::default());
+    let mut builder = Builder::new(Tasks { tasks, began: began.clone() });
     builder
         .timer(TokioTimer::new())
         // Until the server has said how many it takes.
@@ -163,6 +165,7 @@ pub(super) async fn handshake(
         socket,
         live: None,
         parked: Parked::default(),
+        began,
         upload: None,
     };
     let driver = Driver {
@@ -178,7 +181,8 @@ pub(super) async fn handshake(
 impl Requests {
     /// The same connection for one exchange more.
     pub(super) fn share(&self) -> Self {
-        let Self { requests, scheme, authority, max_headers, resets, socket, live: _, parked: _, upload: _ } = self;
+        let Self { requests, scheme, authority, max_headers, resets, socket, live: _, parked: _, began, upload: _ } =
+            self;
         Self {
             requests: requests.clone(),
             scheme: scheme.clone(),
@@ -188,6 +192,7 @@ impl Requests {
             socket: socket.clone(),
             live: Some(Live::new(resets)),
             parked: Parked::default(),
+            began: began.clone(),
             upload: None,
         }
     }
@@ -245,6 +250,18 @@ impl Requests {
     pub(super) fn give_up(&mut self) -> Arc<Resets> {
         self.live = None;
         Arc::clone(&self.resets)
+    }
+
+    /// Who is to be told of the request's body.
+    pub(super) fn began(&self) -> &Began {
+        &self.began
+    }
+
+    /// Ends the sending of the request's body.
+    pub(super) fn cut(&self) {
+        if let Some(upload) = &self.upload {
+            upload.cut();
+        }
     }
 
     /// The request's body, once, where more of it may come: its stream is open for as long, whatever has been answered.
@@ -319,13 +336,20 @@ pub(super) fn failed(error: &hyper::Error, when: &str) -> Option<Error> {
 
 /// Runs, within the driver, what hyper wants run beside the connection.
 #[derive(Clone)]
-struct Tasks(mpsc::UnboundedSender<Task>);
+struct Tasks {
+    tasks: mpsc::UnboundedSender<Task>,
+    began: Began,
+}
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
+        let task: Task = match self.began.take() {
+            Some(upload) => Box::pin(upload.unless_cut(task)),
+            None => Box::pin(task),
+        };
         // Without a driver there is no connection left that anything could be done for.
-        drop(self.0.send(Box::pin(task)));
+        drop(self.tasks.send(task));
     }
 }
 

@@ -51,6 +51,7 @@ pub(crate) use http2::Resets;
 pub use http2::Settings as H2;
 pub(crate) use outgoing::{Outgoing, prepare};
 pub(crate) use stream::Io;
+use upload::Began;
 pub(crate) use upload::Upload;
 pub(crate) use watch::Ending;
 use watch::{Watch, Watched};
@@ -319,6 +320,22 @@ impl Sender {
         }
     }
 
+    /// Ends the sending of a request's body on a shared connection.
+    pub(crate) fn cut(&self) {
+        match &self.requests {
+            Requests::Http1(..) => {}
+            Requests::Http2(requests) => requests.cut(),
+        }
+    }
+
+    /// Who is to be told of a request's body, where exchanges share the connection.
+    fn began(&self) -> Option<&Began> {
+        match &self.requests {
+            Requests::Http1(..) => None,
+            Requests::Http2(requests) => Some(requests.began()),
+        }
+    }
+
     /// True if several exchanges share the connection.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.requests, Requests::Http2(_))
@@ -385,9 +402,9 @@ pub(crate) fn exchange<'l>(
 ) -> impl Future<Output = Result<Sent, Error>> + use<'l> {
     let reused = lease.reused;
     let watched = reused && repeatable;
-    request.body_mut().read_in_pieces(lease.is_shared());
+    let sender = lease.sender().inspect(|sender| request.body_mut().read_in_pieces(sender.began()));
     let upload = request.body().upload();
-    let handed = lease.sender().and_then(|sender| Ok((sender.send(request, watched)?, sender)));
+    let handed = sender.and_then(|sender| Ok((sender.send(request, watched)?, sender)));
     async move {
         let (answer, sender) = handed?;
         let mut answer = pin!(answer);

@@ -1,12 +1,14 @@
 //! How far a request's body has come.
 //!
-//! The body tells it, whoever has the exchange waits for it, and a lease whose answer is over may cut it off.
+//! The body tells it, whoever has the exchange waits for it, and a lease whose answer is over may cut it off. Invariant: that
+//! needs nothing of who reads the body, which does not look at it while it waits for the peer's window.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Context;
 
-use futures::task::AtomicWaker;
+use futures::future::select;
 use tokio::sync::Notify;
 
 use crate::error::Error;
@@ -21,8 +23,6 @@ pub(crate) struct Upload {
     /// It is to end, whatever is left of it.
     cut: AtomicBool,
     changed: Notify,
-    /// Who reads it.
-    reader: AtomicWaker,
     error: Mutex<Option<Error>>,
 }
 
@@ -58,11 +58,15 @@ impl Upload {
         }
     }
 
-    /// Ends the body in an error as soon as its reader looks, which resets the stream that it is sent on. A reader that waits
-    /// for the peer's window does not look.
+    /// Ends what sends it, through [`Upload::unless_cut`].
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
-        self.reader.wake();
+        self.changed.notify_waiters();
+    }
+
+    /// Sends the body, until it is cut: dropped, its stream is reset once nobody holds its answer either.
+    pub(super) async fn unless_cut(self: Arc<Self>, sending: impl Future<Output = ()>) {
+        select(pin!(sending), pin!(self.until(&self.cut))).await;
     }
 
     /// What was wrong with the body itself, once.
@@ -71,33 +75,55 @@ impl Upload {
     }
 }
 
+/// The body that a connection asked last for its first frame.
+///
+/// hyper asks while it begins a request; what it starts next sends the rest, where that does not come at once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Began(Arc<Mutex<Option<Arc<Upload>>>>);
+
+impl Began {
+    /// The body, once.
+    pub(super) fn take(&self) -> Option<Arc<Upload>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// The body's side of it.
 #[derive(Debug, Default)]
-pub(crate) struct Reader(Arc<Upload>);
+pub(crate) struct Reader {
+    upload: Arc<Upload>,
+    /// Who is to be told that it was asked for its first frame.
+    began: Option<Began>,
+}
 
 impl Reader {
     pub(super) fn upload(&self) -> Arc<Upload> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.upload)
+    }
+
+    pub(super) fn tell(&mut self, began: Option<&Began>) {
+        self.began = began.cloned();
+    }
+
+    /// It is asked for a frame.
+    pub(super) fn begin(&mut self) {
+        if let Some(Began(began)) = self.began.take() {
+            *began.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.upload());
+        }
     }
 
     /// Nobody asks for more: all of it was taken, or this is wrong with it.
     pub(super) fn end(&self, error: Option<Error>) {
-        self.0.end(error);
-    }
-
-    /// True once the body is cut off; until then its reader is woken by that.
-    pub(super) fn is_cut(&self, context: &Context<'_>) -> bool {
-        self.0.reader.register(context.waker());
-        self.0.cut.load(Ordering::Acquire)
+        self.upload.end(error);
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.over.store(true, Ordering::Release);
-        if !self.0.ended.load(Ordering::Acquire) {
-            self.0.end(None);
+        self.upload.over.store(true, Ordering::Release);
+        if !self.upload.ended.load(Ordering::Acquire) {
+            self.upload.end(None);
         }
-        self.0.changed.notify_waiters();
+        self.upload.changed.notify_waiters();
     }
 }
