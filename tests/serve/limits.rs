@@ -191,13 +191,17 @@ async fn ask(wire: &mut tokio::net::TcpStream, body: &str) {
     wire.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
 }
 
-/// A client that takes nothing of its answer does not keep its call: not over HTTP/1.1, and not over HTTP/2, though it takes
-/// another answer of the same connection.
-#[tokio::test]
-async fn a_client_that_takes_nothing_is_not_waited_for() {
+/// An origin with long streams.
+async fn long() -> Origin {
     let gate = Gate::shut();
     gate.open(1000);
-    let origin = Origin::plain(move |_: &Request| streamed(&gate, &["x".repeat(64 << 10).as_str(); 100])).await;
+    Origin::plain(move |_: &Request| streamed(&gate, &["x".repeat(64 << 10).as_str(); 100])).await
+}
+
+/// A client that takes nothing of its answer keeps neither its connection nor its call.
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_not_waited_for() {
+    let origin = long().await;
     let gateway = before(&origin, "[serve]\nsend_timeout = \"200ms\"").await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 << 10).unwrap();
@@ -206,18 +210,30 @@ async fn a_client_that_takes_nothing_is_not_waited_for() {
     origin.requests(1).await;
     origin.until("the call of HTTP/1.1 is cancelled", |ledger| ledger.open == 0).await;
     let (sender, mut connection) = connect(&gateway).await;
+    let answer = asked(&sender, &gateway, STREAM).await;
+    origin.requests(2).await;
+    origin.until("the call of HTTP/2 is cancelled", |ledger| ledger.open == 0).await;
+    soon("the connection closes", connection.join_next()).await;
+    drop((answer, wire));
+    eventually("both are told", || gateway.logged().lines().count() == 2).await;
+}
+
+/// Where it takes another answer of the same connection, that goes on.
+#[tokio::test]
+async fn an_answer_of_which_nothing_is_taken_ends_alone() {
+    let origin = long().await;
+    let gateway = before(&origin, "[serve]\nsend_timeout = \"1s\"").await;
+    let (sender, mut connection) = connect(&gateway).await;
     let mut unread = asked(&sender, &gateway, STREAM).await;
     let mut taken = asked(&sender, &gateway, STREAM).await;
-    origin.requests(3).await;
-    let reading = read(&mut taken, Duration::from_millis(1));
-    let cancelled = origin.until("the unread call of HTTP/2 is cancelled", |ledger| ledger.open == 1);
+    origin.requests(2).await;
+    let reading = read(&mut taken, Duration::from_millis(10));
+    let cancelled = origin.until("the unread call is cancelled", |ledger| ledger.open == 1);
     let (length, _) = tokio::join!(reading, cancelled);
     assert!(length.unwrap() > 100 * (64 << 10));
     let error = soon("the stream is reset", read(&mut unread, Duration::ZERO)).await.unwrap_err();
     assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
     assert!(connection.try_join_next().is_none());
-    drop(wire);
-    eventually("all are told", || gateway.logged().lines().count() == 3).await;
 }
 
 /// A body that ends before its length, and one whose chunks are none: nothing is sent.

@@ -153,7 +153,8 @@ async fn a_request_that_nobody_takes_is_cut_off() {
     let cut_off = async |body| {
         let mut server = Server::start(Reads::NoRoom).await;
         let client = server.client();
-        client.read(request("POST", &server.url, &[], body)).await.unwrap();
+        // The answer is over, and kept.
+        let _answer = client.open(request("POST", &server.url, &[], body)).await.unwrap();
         let next = soon("room", client.get(&server.url)).await.unwrap();
         assert_eq!((next.status.as_u16(), client.figures().opened), (200, 1));
         assert_eq!(soon("the body's end", server.ends.recv()).await, Some(Some(h2::Reason::CANCEL)));

@@ -237,6 +237,8 @@ impl ResponseBody {
         }
         open.ends(true);
         open.closes_for(open.closes_for);
+        // What holds a stream of HTTP/2, for as long as its peer may think so.
+        self.inner = None;
         if let (Carrier::Connection(lease), true) = (open.carrier, open.reusable) {
             lease.finish();
         }
@@ -298,11 +300,11 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.open.is_none() || self.inner.as_ref().is_none_or(Raw::is_end_stream)
+        self.inner.as_ref().is_none_or(Raw::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(SizeHint::default, Raw::size_hint)
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Raw::size_hint)
     }
 }
 
@@ -413,16 +415,16 @@ impl Drop for ResponseBody {
     }
 }
 
-/// Gives up an answer of which nothing has been read, and what is left of its request: what is short is read to its end, so
-/// that its connection is kept; else it is closed.
+/// Gives up an answer of which nothing has been read: what is short is read to its end, so that its connection is kept; else
+/// it is closed, or the stream reset where others share it, as it is where the request has not been sent yet.
 pub(crate) fn forgo(answer: Response<Incoming>, mut lease: Lease, policy: &Policy) {
     let (mut head, body) = answer.into_parts();
     let persistence = wire::receive(head.version, &mut head.headers);
     if let Some(life) = persistence.idle_life {
         lease.shorten_idle_life(life);
     }
-    lease.cut();
-    lease.abandon(body, persistence.reusable && !policy.pool.force_close);
+    let sending = lease.is_sending();
+    lease.abandon(body, persistence.reusable && !policy.pool.force_close && !sending);
 }
 
 /// Whether the answer is a stream of server-sent events, and whether it is a stream at all.

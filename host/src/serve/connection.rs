@@ -75,7 +75,7 @@ async fn converse(socket: Box<dyn Stream>, peer: Option<SocketAddr>, shared: Arc
             }
             _ = &mut standstill => {
                 if !exchanges.end_standing() {
-                    return tracing::debug!("a client that takes nothing of its answer is let go");
+                    return tracing::debug!("a client that takes nothing of its answers is let go");
                 }
                 standstill.set(within(send, std::future::pending()));
             }

@@ -1,7 +1,7 @@
 //! The exchanges of one client's connection, and how they move.
 //!
 //! `connection` looks now and then. Invariant: an exchange is open until its answer has been told, but for what lies between
-//! hyper and the client: the rest of a window or of a socket, `UNSENT` of it at most.
+//! hyper and the client: over HTTP/2 `UNSENT` of it at most, over HTTP/1.1 what hyper and the kernel hold of one.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -40,18 +40,25 @@ struct Answer {
 impl Exchanges {
     /// True if none is open, nor was any since the last look.
     pub(super) fn rest_since(&self, last: &mut usize) -> bool {
+        // In this order: what ends in between was open, and what begins has moved.
+        let open = self.open.load(Ordering::Acquire);
         let moves = self.moves.load(Ordering::Acquire);
-        std::mem::replace(last, moves) == moves && self.open.load(Ordering::Acquire) == 0
+        std::mem::replace(last, moves) == moves && open == 0
     }
 
-    /// Ends the streams whose client has taken nothing since the last look; false if the connection has to end with one.
+    /// Ends the streams of whose answers the client has taken nothing since the last look. False if that is true of all that
+    /// is open: its connection is to end, for the client may read nothing at all, not even that a stream is reset.
     pub(super) fn end_standing(&self) -> bool {
-        self.answers().iter().filter(|answer| answer.stands()).all(|answer| {
-            let Some(stream) = &answer.stream else { return false };
+        let answers = self.answers();
+        let standing: Vec<_> = answers.iter().filter(|answer| answer.stands()).collect();
+        if !standing.is_empty() && standing.len() == self.open.load(Ordering::Acquire) {
+            return false;
+        }
+        for stream in standing.iter().filter_map(|answer| answer.stream.as_ref()) {
             tracing::debug!("a stream is reset whose client takes nothing of its answer");
             stream.abort();
-            true
-        })
+        }
+        true
     }
 
     fn answers(&self) -> MutexGuard<'_, Vec<Arc<Answer>>> {

@@ -44,8 +44,9 @@ pub struct Settings {
     pub head_timeout: Timeout,
     /// The longest silence within the body of a request. Default 30 s.
     pub body_timeout: Period,
-    /// For how long, up to twice, an answer may wait for the client to take more; then the connection is closed, or over
-    /// HTTP/2 the stream reset. Default 60 s; `"off"` is for as long as the client likes. For connections that come later.
+    /// For how long, up to twice, an answer may wait for the client to take more; then the connection is closed, or only the
+    /// stream of HTTP/2 reset where other exchanges of it go on. Default 60 s; `"off"` is for as long as the client likes.
+    /// For connections that come later.
     pub send_timeout: Timeout,
     /// The longest silence within a stream of events: then a comment says that it lives. Default 15 s; `"off"`: never.
     pub comments: Timeout,

@@ -139,11 +139,13 @@ impl Lease {
         self.connection.as_ref().map(|connection| &*connection.route)
     }
 
-    /// Ends the sending of the request's body, whose answer is there, where others share the connection.
-    pub(crate) fn cut(&self) {
-        if let Some(connection) = &self.connection {
-            connection.sender.cut();
-        }
+    /// True if more of the request's body may come, and others share the connection.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.upload().is_some()
+    }
+
+    fn upload(&self) -> Option<Arc<wire::Upload>> {
+        self.connection.as_ref().and_then(|connection| connection.sender.upload())
     }
 
     /// Why the connection closes, if it is not given back.
@@ -220,23 +222,30 @@ impl Lease {
 
     /// Gives a healthy connection back; a place on a shared one once the request's body has been taken, too.
     pub(crate) fn finish(mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        match connection.sender.take_upload() {
-            Some(upload) => self.with(connection).outlast(upload),
-            None => self.shared.give_back(connection),
+        if let Some(upload) = self.upload() {
+            self.outlast(upload);
+        } else if let Some(connection) = self.connection.take() {
+            self.shared.give_back(connection);
         }
     }
 
-    /// Waits until the connection has taken the request's body, whatever has been answered. Where that takes long the body is
-    /// cut off, which resets its stream; where that takes long too, the connection closes with the last exchange on it.
+    /// Waits until the connection has taken the request's body, whatever has been answered. Where that takes long its stream
+    /// is reset.
     fn outlast(self, upload: Arc<wire::Upload>) {
         // Without an executor nothing can be waited for.
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
-            if timeout(REST, upload.over()).await.is_ok() {
-                return;
+            match timeout(REST, upload.over()).await {
+                Ok(()) => self.finish(),
+                Err(_) => self.cancel(()),
             }
-            upload.cut();
+        });
+    }
+
+    /// Waits until a body that was cut off has ended. Where that takes long the connection closes with the last exchange on it.
+    fn end(self, upload: Arc<wire::Upload>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
             if timeout(CUT, upload.over()).await.is_err() {
                 self.retire(Closed::Error);
             }
@@ -260,7 +269,7 @@ impl Drop for Lease {
         } else if let Some(upload) = connection.sender.take_upload() {
             // What is left of the request is for nobody.
             upload.cut();
-            self.with(connection).outlast(upload);
+            self.with(connection).end(upload);
         } else {
             self.shared.give_back(connection);
         }

@@ -1,7 +1,8 @@
 //! HTTP/2 (RFC 9113): one connection that many exchanges share.
 //!
 //! A connection is one task of the pool's: everything that it needs run beside itself runs within it, and ends with it. The
-//! peer's bound on streams is told to the pool, which asks for no more: what waits does so in the pool's queue. A stream that the peer says it has not looked at is sent again, elsewhere.
+//! peer's bound on streams is told to the pool, which asks for no more: what waits does so in the pool's queue. A stream that
+//! the peer says it has not looked at is sent again, elsewhere.
 
 mod heard;
 mod resets;
@@ -257,14 +258,12 @@ impl Requests {
         &self.began
     }
 
-    /// Ends the sending of the request's body.
-    pub(super) fn cut(&self) {
-        if let Some(upload) = &self.upload {
-            upload.cut();
-        }
+    /// The request's body, where more of it may come: its stream is open for as long, whatever has been answered.
+    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
+        self.upload.clone().filter(|upload| !upload.is_over())
     }
 
-    /// The request's body, once, where more of it may come: its stream is open for as long, whatever has been answered.
+    /// The same, once.
     pub(super) fn take_upload(&mut self) -> Option<Arc<Upload>> {
         self.upload.take().filter(|upload| !upload.is_over())
     }
@@ -344,7 +343,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        let task: Task = match self.began.take() {
+        let task: Task = match self.began.take().filter(|upload| !upload.is_over()) {
             Some(upload) => Box::pin(upload.unless_cut(task)),
             None => Box::pin(task),
         };

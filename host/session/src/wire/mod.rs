@@ -1,10 +1,10 @@
 //! HTTP/1.1 and HTTP/2: one exchange on a leased connection, up to the head of the answer.
 //!
 //! Runs over `tls`, `proxy` or `tcp`; `body` guards what follows the head. A request leaves with one framing and one `Host`,
-//! without anything that belongs to another hop (RFC 9110, section 7.6.1), and bytes that are whole leave in one write over HTTP/1.1. A
-//! request that the connection provably never began to write comes back, to be sent on another one; of one that went down
-//! with a connection that was used before, `watch` knows what the peer took; any other failure may have reached the
-//! peer, and says so.
+//! without anything that belongs to another hop (RFC 9110, section 7.6.1), and bytes that are whole leave in one write over
+//! HTTP/1.1. A request that the connection provably never began to write comes back, to be sent on another one; of one that
+//! went down with a connection that was used before, `watch` knows what the peer took; any other failure may have reached
+//! the peer, and says so.
 
 mod body;
 mod first_byte;
@@ -312,7 +312,7 @@ impl Sender {
         }
     }
 
-    /// The body of a request on a shared connection, once, if more of it may come.
+    /// The same, once.
     pub(crate) fn take_upload(&mut self) -> Option<Arc<Upload>> {
         match &mut self.requests {
             Requests::Http1(..) => None,
@@ -320,11 +320,11 @@ impl Sender {
         }
     }
 
-    /// Ends the sending of a request's body on a shared connection.
-    pub(crate) fn cut(&self) {
+    /// The body of a request on a shared connection, if more of it may come.
+    pub(crate) fn upload(&self) -> Option<Arc<Upload>> {
         match &self.requests {
-            Requests::Http1(..) => {}
-            Requests::Http2(requests) => requests.cut(),
+            Requests::Http1(..) => None,
+            Requests::Http2(requests) => requests.upload(),
         }
     }
 
