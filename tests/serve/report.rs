@@ -4,7 +4,8 @@ use seaway_tests::answer::{Answer, Gate, Then};
 use seaway_tests::eventually;
 use seaway_tests::gateway::Gateway;
 use seaway_tests::origin::Origin;
-use seaway_tests::provider::begun;
+use seaway_tests::provider::{begun, error};
+use seaway_tests::request::Request;
 
 use super::{HELLO, STREAM, VARIABLES, before, either, hello, streaming};
 
@@ -62,6 +63,51 @@ async fn a_stream_is_told_of_at_its_end_and_a_broken_one_has_none() {
     let figures = gateway.ask("GET", "/metrics", &[], "").await.body;
     let told = "seaway_serve_completions_total{provider=\"test\",model=\"m-1\",finish=\"failed\"} 1";
     assert!(figures.lines().any(|line| line == told), "{figures}");
+}
+
+/// What went wrong is told in the line, and whom it was asked, but not in the provider's words; a denial with what would
+/// allow it, on standard error too.
+#[tokio::test]
+async fn what_went_wrong_is_logged() {
+    let gate = Gate::shut();
+    gate.open(100);
+    let origin = Origin::plain(move |request: &Request| {
+        let of = |model: &str| String::from_utf8_lossy(&request.body).contains(model);
+        match (of("m-html"), of("m-429"), of("m-clean")) {
+            (true, ..) => Answer::whole("200 OK", &[("content-type", "text/html")], "<html>MARK"),
+            (_, true, _) => error("429 Too Many Requests", &[], "MARK"),
+            (.., true) => begun(&gate, &["MARK "]).write("0\r\n\r\n"),
+            _ => begun(&gate, &["MARK "]).then(Then::Drop),
+        }
+    })
+    .await;
+    let url = origin.url("");
+    let more = format!("[serve]\nlog = \"json\"\n[egress]\nallow = [\"{url}\"]");
+    let gateway = before(&origin, &more).await;
+    for (nth, (body, model, status, why)) in [
+        (HELLO, "test/m-html", 502, "provider (200)"),
+        (HELLO, "test/m-429", 429, "rate limit (429)"),
+        (STREAM, "test/m-clean", 200, "connection"),
+        (STREAM, "test/m-cut", 200, "body: "),
+        (HELLO, "ollama/m-1", 403, "egress.allow = "),
+        (HELLO, "nobody/m-1", 404, "not found"),
+        ("{", "", 400, "bad request"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let reply = gateway.complete("none", &body.replace("test/m-1", model)).await;
+        assert_eq!(reply.status, status, "{model}: {reply:?}");
+        let line = logged(&gateway, nth + 1).await.remove(nth);
+        let told = line["error"].as_str().unwrap_or_default();
+        assert!(told.contains(why) && !told.contains("MARK"), "{model}: {line}");
+        assert_eq!(line["finish"], serde_json::Value::Null);
+        let asked = model.split_once('/').filter(|(provider, _)| status != 404 && !provider.is_empty());
+        assert_eq!((line["provider"].as_str(), line["model"].as_str()), asked.unzip(), "{line}");
+    }
+    let said = gateway.said();
+    assert_eq!(said.matches("is denied").count(), 1, "{said}");
+    assert!(said.contains("egress.allow = "), "{said}");
 }
 
 /// Not over HTTP/1.1, where a client may ask for trailers, and not over HTTP/2, where it need not.

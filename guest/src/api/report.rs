@@ -1,10 +1,11 @@
 //! What the host is told of an answer: who gave it, why it ended, what it took.
 //!
 //! Before: the completion, or a stream's deltas on their way to the client. After: the host, which reads it in the trailers
-//! of the response and tells no client. Invariant: nothing in it but names of configuration, OpenAI's words and figures.
+//! of the response and tells no client. Invariant: nothing in it but names of configuration, OpenAI's words and figures, and
+//! of an error its kind, status and code: its message may say what nobody should read in a log.
 
 use super::answer::finish_word;
-use crate::bindings::{Completion, Delta, FinishReason, Usage};
+use crate::bindings::{Completion, Delta, Error, ErrorKind, FinishReason, Usage};
 
 /// What the host is told of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,7 @@ pub struct Report {
     /// Why the first choice that ended did; absent where none has.
     finish: Option<FinishReason>,
     usage: Option<Usage>,
+    error: Option<String>,
 }
 
 /// More of a model's name is told to nobody: it may be the caller's, and as long as a request.
@@ -29,10 +31,13 @@ impl Report {
     /// The trailer with the tokens: a dictionary of <https://www.rfc-editor.org/rfc/rfc9651#section-3.2>, of which `prompt`,
     /// `completion` and `total` are always there. Absent where the provider gave none.
     pub const USAGE: &str = "seaway-usage";
+    /// The trailer that says what went wrong: `rate limit (429, rate_limit_exceeded)`. Absent where nothing did. The only one
+    /// where the request is for no provider that is known.
+    pub const ERROR: &str = "seaway-error";
 
     /// The report of an answer by this provider's model, of which nothing has come yet.
     pub fn new(provider: &str, model: &str) -> Self {
-        Self { provider: value(provider), model: value(model), finish: None, usage: None }
+        Self { provider: value(provider), model: value(model), finish: None, usage: None, error: None }
     }
 
     /// Notes a whole answer.
@@ -53,24 +58,63 @@ impl Report {
         }
     }
 
-    /// It failed after it had begun.
-    pub fn fail(&mut self) {
+    /// It failed, perhaps after it had begun.
+    pub fn fail(&mut self, error: &Error) {
         self.finish = None;
+        self.error = Some(what(error));
+    }
+
+    /// The trailer of an answer that is for no provider.
+    pub fn without_provider(error: &Error) -> Vec<(String, Vec<u8>)> {
+        vec![(Self::ERROR.to_owned(), what(error).into_bytes())]
     }
 
     /// The trailers: names, and values that a header can hold.
     pub fn trailers(self) -> Vec<(String, Vec<u8>)> {
-        let Self { provider, model, finish, usage } = self;
+        let Self { provider, model, finish, usage, error } = self;
         let mut trailers = Vec::with_capacity(4);
         trailers.push((Self::PROVIDER.to_owned(), provider.into_bytes()));
         trailers.push((Self::MODEL.to_owned(), model.into_bytes()));
         trailers.extend(finish.map(|reason| (Self::FINISH.to_owned(), finish_word(reason).as_bytes().to_vec())));
         trailers.extend(usage.map(|usage| (Self::USAGE.to_owned(), dictionary(&usage).into_bytes())));
+        trailers.extend(error.map(|error| (Self::ERROR.to_owned(), error.into_bytes())));
         trailers
     }
 }
 
-/// As much of a name as a header can hold: what is no visible ASCII is a question mark.
+/// `rate limit (429, rate_limit_exceeded)`: without its message.
+fn what(error: &Error) -> String {
+    let code = error.provider_code.as_deref().or(error.code.as_deref()).map(value);
+    let told: Vec<String> = error.status.map(|status| status.to_string()).into_iter().chain(code).collect();
+    match told.is_empty() {
+        true => kind(error.kind).to_owned(),
+        false => format!("{} ({})", kind(error.kind), told.join(", ")),
+    }
+}
+
+fn kind(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::BadRequest => "bad request",
+        ErrorKind::ContextWindowExceeded => "context window exceeded",
+        ErrorKind::ContentPolicy => "content policy",
+        ErrorKind::Authentication => "authentication",
+        ErrorKind::Permission => "permission",
+        ErrorKind::NotFound => "not found",
+        ErrorKind::Timeout => "timeout",
+        ErrorKind::Conflict => "conflict",
+        ErrorKind::TooLarge => "too large",
+        ErrorKind::RateLimit => "rate limit",
+        ErrorKind::Quota => "quota",
+        ErrorKind::Provider => "provider",
+        ErrorKind::Overloaded => "overloaded",
+        ErrorKind::Denied => "denied",
+        ErrorKind::Configuration => "configuration",
+        ErrorKind::Connection => "connection",
+        ErrorKind::Unsupported => "unsupported",
+    }
+}
+
+/// As much of a word as a header can hold: what is no visible ASCII is a question mark.
 fn value(name: &str) -> String {
     name.chars().take(LONGEST).map(|letter| if letter.is_ascii_graphic() { letter } else { '?' }).collect()
 }
@@ -154,8 +198,12 @@ mod tests {
     fn an_answer_that_fails_has_no_end() {
         let mut report = Report::new("openai", "gpt-4o");
         report.note(&[Delta::Finish(FinishDelta { choice: 0, reason: FinishReason::Stop, provider_reason: None })]);
-        report.fail();
-        assert_eq!(told(report).len(), 2);
+        let mut error = Error::new(ErrorKind::RateLimit, "too many, Ms. Doe");
+        (error.status, error.provider_code) = (Some(429), Some("slow\ndown".to_owned()));
+        report.fail(&error);
+        let told = told(report);
+        assert_eq!(told.len(), 3);
+        assert_eq!(told[2], (Report::ERROR.to_owned(), "rate limit (429, slow?down)".to_owned()));
     }
 
     #[test]

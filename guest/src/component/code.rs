@@ -36,7 +36,7 @@ fn row(code: &ErrorCode) -> (ErrorKind, &'static str, &'static str) {
             (Timeout, "connection-write-timeout", "the provider did not take the request in time")
         }
         ErrorCode::ConnectionLimitReached => {
-            (Overloaded, "connection-limit-reached", "no connection became free in time")
+            (Overloaded, "connection-limit-reached", "the host had no connection for it in time, or is about to end")
         }
         ErrorCode::TlsProtocolError => (Connection, "TLS-protocol-error", "TLS with the provider failed"),
         ErrorCode::TlsCertificateError => {

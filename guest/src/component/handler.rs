@@ -22,22 +22,31 @@ use crate::{
 impl exports::wasi::http::handler::Guest for Component {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let path = request.get_path_with_query().unwrap_or_default();
-        Ok(match answer(request, &path).await {
+        let mut report = None;
+        Ok(match answer(request, &path, &mut report).await {
             Ok(response) => response,
             Err(error) => {
+                let told = match report {
+                    Some(mut report) => {
+                        report.fail(&error);
+                        report.trailers()
+                    }
+                    None => Report::without_provider(&error),
+                };
                 let failure = api::failure(&error);
                 let mut fields = json(failure.body.len());
                 fields
                     .extend(failure.retry_after.map(|wait| ("retry-after".to_owned(), wait.to_string().into_bytes())));
                 let allow = failure.status == 405;
                 fields.extend(allow.then(|| ("allow".to_owned(), api::methods(&path).as_bytes().to_vec())));
-                whole(failure.status, &fields, failure.body, None)
+                whole(failure.status, &fields, failure.body, told)
             }
         })
     }
 }
 
-async fn answer(request: Request, path: &str) -> Result<Response, Error> {
+/// Notes in `report` whom it asks, once that is known.
+async fn answer(request: Request, path: &str, report: &mut Option<Report>) -> Result<Response, Error> {
     let method = request.get_method();
     let method = match &method {
         Method::Post => "POST",
@@ -55,8 +64,8 @@ async fn answer(request: Request, path: &str) -> Result<Response, Error> {
     let fields = request.get_headers();
     let allowed = Allowed::parse(fields.get(Allowed::HEADER).first().map(Vec::as_slice))?;
     let (incoming, form) = match route {
-        Route::Models => return Ok(found(api::models(table()?, &allowed), None)),
-        Route::Model(id) => return Ok(found(api::model(table()?, &id, &allowed)?, None)),
+        Route::Models => return Ok(found(api::models(table()?, &allowed), Vec::new())),
+        Route::Model(id) => return Ok(found(api::model(table()?, &id, &allowed)?, Vec::new())),
         Route::Completions => (api::parse(&read(request).await?)?, Form::OpenAi),
         Route::Chat => {
             let streams = fields.get("accept").iter().any(|accept| asks_for_events(accept));
@@ -66,13 +75,15 @@ async fn answer(request: Request, path: &str) -> Result<Response, Error> {
     drop(fields);
     let Incoming { request, stream } = incoming;
     allowed.check(&request.model)?;
-    if stream {
-        return streamed(&request, form).await;
-    }
     let (target, dialect) = aim(&request.model)?;
+    let report = report.insert(Report::new(target.provider, target.model));
+    if stream {
+        let pump = Pump::open(&target, dialect, &request).await?;
+        return streamed(pump, form.events(&request), report.clone()).await;
+    }
     let completion = complete(&target, dialect, &request).await?;
-    let report = Report::new(target.provider, target.model).of(&completion);
-    Ok(found(form.whole(&completion, &request.model), Some(report)))
+    let told = report.clone().of(&completion).trailers();
+    Ok(found(form.whole(&completion, &request.model), told))
 }
 
 /// How an answer is written.
@@ -133,11 +144,8 @@ fn asks_for_events(accept: &[u8]) -> bool {
 }
 
 /// A streamed answer: its head is sent with the first chunks, so that an error before them still has its status.
-async fn streamed(request: &crate::bindings::Request, form: Form) -> Result<Response, Error> {
-    let mut events = form.events(request);
-    let mut pump = Pump::open(request).await?;
+async fn streamed(mut pump: Pump, mut events: Events, mut report: Report) -> Result<Response, Error> {
     let first = pump.more().await?.unwrap_or_default();
-    let mut report = pump.report();
     let fields = [
         ("content-type".to_owned(), b"text/event-stream; charset=utf-8".to_vec()),
         ("cache-control".to_owned(), b"no-cache".to_vec()),
@@ -152,7 +160,7 @@ async fn streamed(request: &crate::bindings::Request, form: Form) -> Result<Resp
             match &next {
                 Ok(Some(deltas)) => report.note(deltas),
                 Ok(None) => {}
-                Err(_) => report.fail(),
+                Err(error) => report.fail(error),
             }
             let last = events.write(next, &mut out);
             // Deltas that become no chunk, such as a usage that nobody asked for, are no write.
@@ -170,7 +178,7 @@ async fn streamed(request: &crate::bindings::Request, form: Form) -> Result<Resp
         }
         drop(pump);
         drop(writer);
-        tell(trailers, Some(report)).await;
+        tell(trailers, report.trailers()).await;
     });
     Ok(response)
 }
@@ -206,27 +214,29 @@ fn json(length: usize) -> Vec<(String, Vec<u8>)> {
 }
 
 /// A good answer, as JSON.
-fn found(body: Vec<u8>, report: Option<Report>) -> Response {
-    whole(200, &json(body.len()), body, report)
+fn found(body: Vec<u8>, told: Vec<(String, Vec<u8>)>) -> Response {
+    whole(200, &json(body.len()), body, told)
 }
 
 /// An answer whose body goes in one write.
-fn whole(status: u16, fields: &[(String, Vec<u8>)], body: Vec<u8>, report: Option<Report>) -> Response {
+fn whole(status: u16, fields: &[(String, Vec<u8>)], body: Vec<u8>, told: Vec<(String, Vec<u8>)>) -> Response {
     let (mut writer, contents) = wit_stream::new::<u8>();
     let (trailers, no_trailers) = wit_future::new::<Result<Option<Trailers>, ErrorCode>>(|| Ok(None));
     let response = respond(status, fields, contents, no_trailers);
     wit_bindgen::spawn_local(async move {
         writer.write_all(body).await;
         drop(writer);
-        tell(trailers, report).await;
+        tell(trailers, told).await;
     });
     response
 }
 
-/// Ends an answer whose body is told: the trailers are the host's. Without a report there are none.
-async fn tell(trailers: FutureWriter<Result<Option<Trailers>, ErrorCode>>, report: Option<Report>) {
-    let Some(report) = report else { return };
-    let fields = Fields::from_list(&report.trailers()).expect("names and values are such as a header can have");
+/// Ends an answer whose body is told: the trailers are the host's. Where nothing is told there are none.
+async fn tell(trailers: FutureWriter<Result<Option<Trailers>, ErrorCode>>, told: Vec<(String, Vec<u8>)>) {
+    if told.is_empty() {
+        return;
+    }
+    let fields = Fields::from_list(&told).expect("names and values are such as a header can have");
     // Nobody is there any more who wants to know.
     let _ = trailers.write(Ok(Some(fields))).await;
 }

@@ -37,7 +37,10 @@ impl exports::seaway::completion::completions::Guest for Component {
     }
 
     async fn stream(request: Request) -> Result<Stream, Error> {
-        let mut pump = Pump::open(&request).await?;
+        let mut pump = {
+            let (target, dialect) = aim(&request.model)?;
+            Pump::open(&target, dialect, &request).await?
+        };
         drop(request);
         let first = pump.more().await?;
         let (mut writer, reader) = wit_stream::new::<Delta>();

@@ -3,21 +3,16 @@
 //! Before: `send` has the answer's head. After: a typed stream, or the handler's chunks. Invariant: one read of the provider's
 //! bytes gives one batch of deltas, and what came before a failure is handed over before the failure.
 
-use super::{
-    aim,
-    send::{self, Body, buffer},
-};
+use super::send::{self, Body, buffer};
 use crate::{
-    api::Report,
     bindings::{Delta, Error, Request},
-    dialect::Reader,
+    dialect::{Dialect, Reader},
+    provider::Target,
 };
 
 /// One streamed answer.
 pub(super) struct Pump {
     provider: String,
-    /// The provider's name for the model.
-    model: String,
     body: Option<Body>,
     reader: Reader,
     buffer: Vec<u8>,
@@ -26,17 +21,14 @@ pub(super) struct Pump {
 
 impl Pump {
     /// Sends the request, and waits for the head of the answer.
-    pub(super) async fn open(request: &Request) -> Result<Self, Error> {
-        let (target, dialect) = aim(&request.model)?;
-        let answer = send::send(dialect, &target, request, true).await?;
-        let (provider, model) = (target.provider.to_owned(), target.model.to_owned());
-        let reader = Reader::new(dialect).under(answer.head);
-        Ok(Self { provider, model, body: Some(answer.body), reader, buffer: buffer(), failed: None })
-    }
-
-    /// What the host will be told of it.
-    pub(super) fn report(&self) -> Report {
-        Report::new(&self.provider, &self.model)
+    pub(super) async fn open(
+        target: &Target<'_>,
+        dialect: &'static dyn Dialect,
+        request: &Request,
+    ) -> Result<Self, Error> {
+        let answer = send::send(dialect, target, request, true).await?;
+        let (provider, reader) = (target.provider.to_owned(), Reader::new(dialect).under(answer.head));
+        Ok(Self { provider, body: Some(answer.body), reader, buffer: buffer(), failed: None })
     }
 
     /// The next deltas, never none of them. `None` at the end of a complete answer; after that, or after an error, always.

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use seaway_session::Kind;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ use super::figures::{End, Figures};
 use super::keys::Key;
 use super::otel::Trace;
 use super::refusal::Refusal;
-use super::report::Report;
+use super::report::{self, Report};
 use super::settings::Log;
 use crate::runtime::{CallError, CallRecord};
 
@@ -90,6 +91,7 @@ impl Writer {
             bytes: 0,
             end: End::Gone,
             why: None,
+            error: None,
             report: None,
             record: None,
             trace: None,
@@ -150,6 +152,8 @@ struct Entry {
     bytes: u64,
     end: End,
     why: Option<String>,
+    /// What the component says went wrong.
+    error: Option<String>,
     report: Option<Report>,
     /// What its call has come to.
     record: Option<CallRecord>,
@@ -192,8 +196,12 @@ impl Line {
 
     /// The component's trailers have come.
     pub(super) fn told(&mut self, trailers: Option<&HeaderMap>) {
-        if let Some(report) = trailers.and_then(Report::read) {
+        let Some(trailers) = trailers else { return };
+        if let Some(report) = Report::read(trailers) {
             self.0.report = Some(report);
+        }
+        if let Some(error) = report::error(trailers) {
+            self.0.error = Some(error.to_owned());
         }
     }
 
@@ -223,8 +231,8 @@ impl Drop for Entry {
         if let Some(trace) = self.trace.take() {
             trace.end(self.status, self.end, self.key.as_deref(), self.report.as_ref(), self.record.as_ref());
         }
-        let Some(To { lines, lost }) = self.to.clone() else { return };
         self.explain();
+        let Some(To { lines, lost }) = self.to.clone() else { return };
         let mut line = match self.form {
             Log::Json => self.json(),
             Log::Text => self.text(),
@@ -247,15 +255,22 @@ impl Drop for Entry {
 }
 
 impl Entry {
-    /// Where the component answered with an error because the session had one, that is why: the client is told less.
+    /// Where the component told of an error because the session had one, that is why: the client is told less.
     fn explain(&mut self) {
-        let failed = self.status.is_some_and(|status| status.is_server_error());
-        if let Some(error) = self.record.as_ref().filter(|_| failed && self.why.is_none()).and_then(CallRecord::error) {
-            self.why = Some(match error.hint() {
-                Some(hint) => format!("{error}; {hint}"),
-                None => error.to_string(),
-            });
+        let Some(told) = self.error.take().filter(|_| self.why.is_none()) else { return };
+        let Some(error) = self.record.as_ref().and_then(CallRecord::error) else {
+            self.why = Some(told);
+            return;
+        };
+        let why = match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        };
+        // Whoever denies wants to know what, whether there is a log or not.
+        if matches!(error.kind(), Kind::Denied | Kind::AddressDenied(_) | Kind::CredentialDenied) {
+            tracing::warn!("request {} is denied: {why}", self.id());
         }
+        self.why = Some(why);
     }
 
     fn json(&self) -> String {

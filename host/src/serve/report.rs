@@ -40,6 +40,12 @@ const PROVIDER: HeaderName = HeaderName::from_static(Told::PROVIDER);
 const MODEL: HeaderName = HeaderName::from_static(Told::MODEL);
 const FINISH: HeaderName = HeaderName::from_static(Told::FINISH);
 const USAGE: HeaderName = HeaderName::from_static(Told::USAGE);
+const ERROR: HeaderName = HeaderName::from_static(Told::ERROR);
+
+/// What the component says went wrong: kind, status and code.
+pub(super) fn error(trailers: &HeaderMap) -> Option<&str> {
+    trailers.get(ERROR).and_then(|value| value.to_str().ok())
+}
 
 impl Report {
     /// Reads trailers; absent where they tell of no answer.
