@@ -156,7 +156,7 @@ async fn a_missing_key_names_its_variable() {
     program
         .run(&["complete", "-m", "test/m-1", "Why?"])
         .await
-        .assert_fails(1, &["TEST_KEY is not set", "hint: set TEST_KEY"]);
+        .assert_fails(2, &["TEST_KEY is not set", "hint: set TEST_KEY"]);
     assert_eq!(origin.ledger().accepted, 0);
 }
 
@@ -207,10 +207,10 @@ async fn a_refused_host_and_a_denied_address_say_what_would_allow_them() {
         .file("seaway.toml", "[egress]\nallow = [\"https://a.example\"]\n")
         .variable("OPENAI_API_KEY", SECRET);
     let said = denied.run(&["complete", "-m", "openai/x", "Why?"]).await;
-    said.assert_fails(1, &["egress: no rule allows https://api.openai.com", "hint: egress.allow = ["]);
+    said.assert_fails(2, &["egress: no rule allows https://api.openai.com", "hint: egress.allow = ["]);
     let metadata = "[providers.meta]\ndialect = \"openai\"\nbase_url = \"http://169.254.169.254/v1\"\n[credentials.meta]\nvalue = \"k\"\nurls = [\"http://169.254.169.254/v1\"]";
     let said = Program::new().file("seaway.toml", metadata).run(&["complete", "-m", "meta/x", "Why?"]).await;
-    said.assert_fails(1, &["egress: 169.254.169.254 is a metadata service's address", "no policy allows"]);
+    said.assert_fails(2, &["egress: 169.254.169.254 is a metadata service's address", "no policy allows"]);
     assert_eq!(origin.ledger().accepted, 0);
 }
 

@@ -124,7 +124,7 @@ async fn bedrock_is_signed_with_awss_shared_file() {
     let program = program.variable("AWS_REGION", "eu-central-1");
     let said = program.run(&["complete", "-m", MODEL, "Why?"]).await;
     said.assert_fails(
-        1,
+        2,
         &[".aws/credentials cannot be read", "set AWS_ACCESS_KEY_ID", "aws configure --profile default"],
     );
     std::fs::create_dir(program.folder().path().join(".aws")).unwrap();
@@ -201,7 +201,7 @@ async fn bedrocks_failures_are_told_in_its_words() {
 #[tokio::test]
 async fn bedrock_without_a_region_names_the_variable() {
     let program = Program::new().variable("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").variable("AWS_SECRET_ACCESS_KEY", SECRET);
-    program.run(&["complete", "-m", MODEL, "Why?"]).await.assert_fails(1, &["needs a region", "AWS_REGION"]);
+    program.run(&["complete", "-m", MODEL, "Why?"]).await.assert_fails(2, &["needs a region", "AWS_REGION"]);
 }
 
 /// Ollama needs no key, and its lines come one by one.
@@ -284,7 +284,7 @@ async fn vertex_gets_its_token_from_a_command_or_a_file() {
     }
     let program = Program::new().file("seaway.toml", token_by_command(&origin, "echo not logged in >&2; exit 1"));
     let said = program.run(&["complete", "-m", VERTEX, "Why?"]).await;
-    said.assert_fails(1, &["credential `vertex`: its `command` failed: exit status: 1", "hint: run it by hand"]);
+    said.assert_fails(2, &["credential `vertex`: its `command` failed: exit status: 1", "hint: run it by hand"]);
 }
 
 /// A token that ends is told anew before it does, under one session and one component.

@@ -90,6 +90,9 @@ async fn a_file_that_cannot_be_used_is_told_once() {
     host.folder.write("seaway.toml", [0xFF, 0xFE]);
     assert!(refused(&mut reload).is_some_and(|error| error.contains("utf-8")));
     assert_eq!(refused(&mut reload), None);
+    // As a file is while it is being written.
+    host.folder.write("seaway.toml", "");
+    assert!(refused(&mut reload).is_some_and(|error| error.contains("is empty")));
     fs::remove_file(host.folder.path().join("seaway.toml")).unwrap();
     let looks: Vec<_> = (0..4).map(|_| refused(&mut reload).is_some()).collect();
     assert_eq!(looks, [false, true, false, false]);

@@ -13,7 +13,8 @@ use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 
-use seaway_guest::provider::{Credentials, Model, Row, Table};
+use seaway_guest::bindings::ErrorKind;
+use seaway_guest::provider::{Credentials, Model, Row, Table, resolve};
 use seaway_session::policy::units::{Size, Timeout};
 use seaway_session::policy::{Document, Error, Preset, Said};
 use seaway_session::{Destination, Destinations, Environment, Origin, Policy};
@@ -184,7 +185,7 @@ impl Config {
         path: Option<&Path>,
         mut policy: Policy,
         written: Written,
-        warnings: Vec<String>,
+        mut warnings: Vec<String>,
         environment: &Environment,
     ) -> Result<Self, Error> {
         let Written { providers, models, runtime, complete, serve } = written;
@@ -194,6 +195,8 @@ impl Config {
         let moved = move_rows(&mut table, environment, &named);
         table = table.merge(Table { providers, models, credentials: Some(Credentials::Placeholder) });
         implied::regions(&mut table, environment);
+        references(&table, complete.model.as_deref())?;
+        warnings.extend(unmatched(&table, &serve.keys));
         let destinations = destinations(&table, &moved, &named)?;
         implied::credentials(&mut policy.credentials, &mut table, environment)?;
         Ok(Self {
@@ -263,6 +266,40 @@ impl Config {
         let rows = self.table.providers.values().filter(|row| row.default_model.is_some());
         rows.filter_map(|row| variables(&row.key_env).next()).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Refuses a model of a provider, and a model to complete with, that there are none of.
+fn references(table: &Table, complete: Option<&str>) -> Result<(), Error> {
+    for (name, model) in &table.models {
+        if let (false, Err(error)) = (table.providers.contains_key(&model.provider), resolve(table, name)) {
+            return Err(Error::key(key("models", name, "provider"), error.message));
+        }
+    }
+    match complete.and_then(|name| unknown(table, name)) {
+        Some(why) => Err(Error::key("complete.model", why)),
+        None => Ok(()),
+    }
+}
+
+/// Why nobody can ask for a model of this name, if nobody can.
+fn unknown(table: &Table, name: &str) -> Option<String> {
+    resolve(table, name).err().filter(|error| error.kind == ErrorKind::NotFound).map(|error| error.message)
+}
+
+/// Warns of what a key may use and nobody can ask for.
+fn unmatched(table: &Table, keys: &[serve::Written]) -> Vec<String> {
+    let is_one = |pattern: &str| match pattern.strip_suffix('*') {
+        None => unknown(table, pattern).is_none(),
+        Some(begin) => {
+            let provider = begin.split_once('/').map_or(begin, |(provider, _)| provider);
+            let of_provider = |name: &String| name == provider || (provider == begin && name.starts_with(begin));
+            table.providers.keys().any(of_provider) || table.models.keys().any(|name| name.starts_with(begin))
+        }
+    };
+    let patterns =
+        keys.iter().enumerate().flat_map(|(place, key)| key.models.iter().flatten().map(move |it| (place, it)));
+    let unknown = patterns.filter(|(_, pattern)| !is_one(pattern));
+    unknown.map(|(place, pattern)| format!("serve.keys: keys[{place}]: `{pattern}` is no model's name")).collect()
 }
 
 /// The variables of a column; none where it is absent.
@@ -397,8 +434,18 @@ mod tests {
         let several = config.default_model(&two).unwrap_err();
         assert!(several.contains("-m mistral/") && several.contains("-m openai/"), "{several}");
         assert!(config.default_model(&environment(&[])).unwrap_err().contains("OPENAI_API_KEY"));
-        let named = parse("[complete]\nmodel = \"fast\"\n", &[]).unwrap();
-        assert_eq!(named.default_model(&two).unwrap(), "fast");
+        let named = parse("[complete]\nmodel = \"groq/fast\"\n", &[]).unwrap();
+        assert_eq!(named.default_model(&two).unwrap(), "groq/fast");
+    }
+
+    #[test]
+    fn a_keys_model_that_nobody_can_ask_for_is_warned_of() {
+        let models = "[\"fast\", \"groq/*\", \"fa*\", \"groq/llama\", \"*\", \"grok/*\", \"fsat\"]";
+        let text = format!(
+            "[models.fast]\nprovider = \"groq\"\nmodel = \"m\"\n[serve]\nkeys = [{{ env = \"A\", models = {models} }}]"
+        );
+        let warnings = parse(&text, &[]).unwrap().warnings;
+        assert!(warnings.len() == 2 && warnings[0].contains("grok/*") && warnings[1].contains("fsat"), "{warnings:?}");
     }
 
     #[test]
@@ -411,6 +458,10 @@ mod tests {
         assert!(unknown.starts_with("seaway.toml:2: ") && unknown.contains("runtime.memory"), "{unknown}");
         let serve = parse("\n[serve]\nlisten = \"4000\"\n", &[]).unwrap_err();
         assert!(serve.starts_with("seaway.toml:3: `serve.listen`"), "{serve}");
+        let model = parse("[models.fast]\nprovider = \"grok\"\nmodel = \"m\"\n", &[]).unwrap_err();
+        assert!(model.starts_with("seaway.toml:2: `models.fast.provider`") && model.contains("groq"), "{model}");
+        let complete = parse("[complete]\nmodel = \"fast\"\n", &[]).unwrap_err();
+        assert!(complete.starts_with("seaway.toml:2: `complete.model`"), "{complete}");
         let url = parse("[providers.corp]\ndialect = \"openai\"\nbase_url = \"llm.corp\"\n", &[]).unwrap_err();
         assert!(url.starts_with("seaway.toml:3: `providers.corp.base_url`"), "{url}");
     }

@@ -73,6 +73,7 @@ async fn a_policy_that_is_posted_is_in_force_under_running_calls() {
     assert_eq!(gateway.complete("sk-posted", STREAM).await.status, 200);
     gateway.signal("HUP");
     gateway.until("the file is in force again", async || gateway.complete("none", STREAM).await.status == 200).await;
+    gateway.says("serve.keys are gone: nobody needs a key any more").await;
 }
 
 #[tokio::test]
@@ -93,6 +94,10 @@ async fn a_bad_policy_changes_nothing_and_is_told_as_policy_check_would() {
         let checked = check.args(["policy", "check", "bad.toml"]).current_dir(&folder).env_clear().output().unwrap();
         let checked = String::from_utf8_lossy(&checked.stderr).replace("bad.toml", "the posted policy");
         assert_eq!(checked, format!("error: {}", told.body));
+    }
+    for nothing in ["", " \n"] {
+        let told = ask(&gateway, "POST", "/admin/policy", &[], nothing).await;
+        assert!(told.status == 400 && told.body.contains("the posted policy: is empty"), "{told:?}");
     }
     let now = ask(&gateway, "GET", "/admin/policy", &[], "").await.json();
     assert_eq!((&now["generation"], &now["source"]), (&0.into(), &"file".into()), "{now}");

@@ -1,5 +1,6 @@
 //! Who may call, and what with.
 
+use seaway_tests::folder::Folder;
 use seaway_tests::gateway::Gateway;
 use seaway_tests::host::file;
 use seaway_tests::program::Program;
@@ -51,6 +52,23 @@ async fn a_key_is_good_for_its_models() {
     assert_error(&gateway.ask("GET", "/v1/models/slow", &headers, "").await, 403, "slow");
     let all = gateway.ask("GET", "/v1/models", &[("api-key", "sk-all"), ("seaway-models", "[]")], "").await;
     assert_eq!(names(all.json()), ["fast", "slow"]);
+}
+
+/// A file with a key is read again when it changes; one that is empty changes nothing.
+#[tokio::test]
+async fn a_key_in_a_file_may_change() {
+    let origin = hello().await;
+    let keys = Folder::new();
+    keys.write("key", "sk-old\n");
+    let path = keys.path().join("key");
+    let gateway = before(&origin, &format!("[serve]\nkeys = [{{ file = {path:?} }}]")).await;
+    assert_eq!(gateway.complete("sk-old", HELLO).await.status, 200);
+    keys.write("key", "");
+    gateway.says("the old keys and certificates stay in force: `serve.keys`: keys[0]: the key is empty").await;
+    assert_eq!(gateway.complete("sk-old", HELLO).await.status, 200);
+    keys.write("key", "sk-new\n");
+    gateway.until("the new key is good", async || gateway.complete("sk-new", HELLO).await.status == 200).await;
+    assert_error(&gateway.complete("sk-old", HELLO).await, 401, "none of this server's");
 }
 
 #[tokio::test]

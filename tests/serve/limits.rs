@@ -36,6 +36,8 @@ async fn a_request_that_is_too_large_is_refused_and_costs_nothing() {
     let mut wire = gateway.connect().await;
     wire.write(format!("GET /healthz HTTP/1.1\r\nhost: a\r\nx-large: {}\r\n\r\n", "x".repeat(9000))).await;
     assert!(wire.until("\r\n").await.is_some_and(|line| line.contains(" 431 ")));
+    let reply = gateway.ask("POST", "/v1/chat/completions", &[("content-encoding", "gzip")], HELLO).await;
+    assert_error(&reply, 415, "without `content-encoding`");
     assert_eq!(origin.ledger().accepted, 0);
     assert_eq!(gateway.complete("none", HELLO).await.status, 200);
 }

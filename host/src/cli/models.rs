@@ -2,7 +2,6 @@
 //!
 //! Invariant: nothing is sent, no command is run, and no secret is shown.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use seaway_session::Environment;
@@ -38,17 +37,13 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         say(format_args!("warning: {warning}"));
     }
     let mut listing = config.listing(environment)?;
-    let known: BTreeSet<String> = listing.providers.iter().map(|provider| provider.name.clone()).collect();
     if let Some(name) = provider {
-        if !known.contains(name) {
+        if listing.providers.iter().all(|provider| provider.name != *name) {
             return Err(Failure::usage(format_args!("--provider: there is no provider `{}`", plain(name)))
                 .with_hint(Some("`seaway models` lists them all")));
         }
         listing.providers.retain(|provider| provider.name == *name);
         listing.models.retain(|model| model.provider == *name);
-    }
-    for Entry { name, provider, .. } in listing.models.iter().filter(|model| !known.contains(&model.provider)) {
-        say(format_args!("warning: model `{}`: there is no provider `{}`", plain(name), plain(provider)));
     }
     if *json {
         let json = serde_json::to_string_pretty(&listing).expect("names and strings always serialise");

@@ -68,7 +68,7 @@ async fn serve(arguments: Arguments, environment: &Environment) -> Result<(), Fa
     }
     let swapper = Swapper::new(&config, environment.clone(), runtime);
     let reload = Reload::watching(&config, swapper.clone());
-    let server = server.follow(swapper, environment);
+    let server = server.follow(swapper);
     let watch = async {
         match reload {
             Some(reload) => reload.run().await,

@@ -135,6 +135,10 @@ impl std::fmt::Debug for Swapper {
 
 impl Inner {
     fn prepare(&mut self, path: &Path, text: &str) -> Result<(Config, Option<Follow>), Error> {
+        // What is being written, or was not found by whoever posts it; it would let everybody in and forget every rule.
+        if text.trim().is_empty() {
+            return Err(Error::new(format!("{}: is empty; if that is meant, write a comment into it", path.display())));
+        }
         let mut config = Config::parse_under(self.preset, path, text, &self.environment)?;
         let follow = self.follower.as_mut().map(|follower| follower(&mut config)).transpose()?;
         if config.limits != self.limits {

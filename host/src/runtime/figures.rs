@@ -96,7 +96,7 @@ mod tests {
         assert!(spent.time >= 2 * within && spent.time <= elapsed - 2 * between, "{:?} of {elapsed:?}", spent.time);
         drop(spent);
         let (mut text, mut registry) = (String::new(), Registry::default());
-        registry.register("cpu", "Cpu.", cpu.histogram());
+        registry.register("cpu", "Cpu", cpu.histogram());
         prometheus_text::encode(&mut text, &registry).unwrap();
         assert!(text.contains("cpu_count 1\n") && text.contains("le=\"0.002\"} 0\n"), "{text}");
     }

@@ -80,7 +80,12 @@ async fn answer(request: Request<Incoming>, swapper: Swapper) -> Response<Full<B
     let dry = match request.uri().query().unwrap_or_default() {
         "" | "dry-run=false" => false,
         "dry-run=true" => true,
-        _ => return line(StatusCode::BAD_REQUEST, "the query may be `dry-run=true`, and nothing else"),
+        _ => {
+            return line(
+                StatusCode::BAD_REQUEST,
+                "the query may be `dry-run=true` or `dry-run=false`, and nothing else",
+            );
+        }
     };
     let body = tokio::time::timeout(PATIENCE, Limited::new(request.into_body(), TEXT).collect());
     let text = match body.await {

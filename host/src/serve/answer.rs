@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
+use http::header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -132,6 +132,9 @@ async fn call(
     }
     let key = live.keys.recognise(&head.headers).map_err(Refusal::Key)?;
     line.known(key.as_deref());
+    if head.headers.get(CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::Encoded);
+    }
     let of_key = key.as_deref().map_or(Ok(None), Key::enter).map_err(|_| Refusal::KeyBusy)?;
     let settings = &live.settings;
     let asked = Instant::now();

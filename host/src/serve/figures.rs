@@ -115,20 +115,20 @@ impl Figures {
     /// Everything that is counted, the runtime's and the session's too.
     pub(super) fn text(&self, shared: &Shared) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("seaway_serve");
-        registry.register("requests", "Requests, by path and status.", self.requests.clone());
+        registry.register("requests", "Requests, by path and status", self.requests.clone());
         registry.register_with_unit(
             "request",
-            "From a request's head to the last byte of its answer.",
+            "From a request's head to the last byte of its answer",
             Unit::Seconds,
             self.seconds.clone(),
         );
-        registry.register("gone", "Clients that went away before the end of an answer.", self.gone.clone());
-        registry.register("failed", "Answers that broke off.", self.failed.clone());
+        registry.register("gone", "Clients that went away before the end of an answer", self.gone.clone());
+        registry.register("failed", "Answers that broke off", self.failed.clone());
         self.answers(&mut registry);
         let now = [
-            ("connections", "Connections of clients.", self.connections.load(Ordering::Relaxed)),
-            ("calls", "Calls under way.", shared.admission.running()),
-            ("waiting", "Calls that wait for their turn.", shared.admission.waiting()),
+            ("connections", "Connections of clients", self.connections.load(Ordering::Relaxed)),
+            ("calls", "Calls under way", shared.admission.running()),
+            ("waiting", "Calls that wait for their turn", shared.admission.waiting()),
         ];
         for (name, about, value) in now {
             let gauge = Gauge::<i64>::default();
@@ -158,9 +158,9 @@ impl Figures {
                 tokens.get_or_create(&labels).inc_by(count);
             }
         }
-        registry.register("completions", "Answers of providers, by how they ended.", finishes);
+        registry.register("completions", "Answers of providers, by how they ended", finishes);
         let about =
-            "Tokens, as providers count them; each is of the kind prompt or completion, and may be of a further one.";
+            "Tokens, as providers count them; each is of the kind prompt or completion, and may be of a further one";
         registry.register("tokens", about, tokens);
     }
 }
@@ -173,11 +173,11 @@ fn runtime(runtime: &Runtime) -> Registry {
     for (state, count) in [("idle", idle), ("busy", busy)] {
         instances.get_or_create(&State { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
-    registry.register("instances", "Instances of the component: idle, or in a call.", instances);
+    registry.register("instances", "Instances of the component: idle, or in a call", instances);
     let all = Counter::<u64, AtomicU64>::default();
     all.inc_by(made);
-    registry.register("instances_made", "Instances of the component that were made.", all);
-    let about = "Processor time of a call: the guest's, and what the session does for it meanwhile.";
+    registry.register("instances_made", "Instances of the component that were made", all);
+    let about = "Processor time of a call: the guest's, and what the session does for it meanwhile";
     registry.register_with_unit("cpu", about, Unit::Seconds, runtime.cpu().histogram());
     registry
 }

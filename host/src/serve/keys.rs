@@ -49,6 +49,11 @@ impl Keys {
         Self(keys.into_iter().map(Arc::new).collect())
     }
 
+    /// True if nobody needs one.
+    pub(super) fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The key of a request. `Ok(None)` where nobody needs one.
     pub(super) fn recognise(&self, headers: &HeaderMap) -> Result<Option<Arc<Key>>, Unknown> {
         if self.0.is_empty() {

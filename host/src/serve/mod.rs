@@ -19,6 +19,7 @@ mod refusal;
 mod log;
 mod egress_log;
 mod exchanges;
+mod files;
 mod otel;
 mod figures;
 mod admin;
@@ -26,6 +27,7 @@ mod stop;
 mod notify;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +60,7 @@ pub struct Server {
     admin: Option<Listener>,
     swapper: Option<Swapper>,
     shared: Arc<Shared>,
+    environment: Environment,
     notify: Notify,
 }
 
@@ -90,6 +93,8 @@ struct Live {
     settings: Settings,
     keys: Keys,
     tls: Option<Arc<ServerConfig>>,
+    /// Of the files that these were read from.
+    stamp: u64,
 }
 
 /// How far a server is on its way to its end.
@@ -112,7 +117,7 @@ impl Server {
     /// # Errors
     /// One line: a key that is missing, an address that others can reach without one, or that cannot be had.
     pub async fn bind(config: &Config, environment: &Environment, runtime: Runtime) -> Result<Self, Error> {
-        let live = Live::of(config, environment)?;
+        let live = Live::of(&config.serve, environment)?;
         let Settings { listen, admin, calls, log, egress_log, otel, .. } = &live.settings;
         let listener = Listener::bind(listen)
             .await
@@ -135,7 +140,8 @@ impl Server {
             ids: answer::Ids::default(),
             live: ArcSwap::from_pointee(live),
         };
-        Ok(Self { listener, admin, swapper: None, shared: Arc::new(shared), notify: Notify::of(environment) })
+        let (environment, notify) = (environment.clone(), Notify::of(environment));
+        Ok(Self { listener, admin, swapper: None, shared: Arc::new(shared), environment, notify })
     }
 
     /// Where it listens.
@@ -153,8 +159,8 @@ impl Server {
     /// Has the server go by the texts that `swapper` puts in force: who may call and how much changes with them, and a text
     /// whose `[serve]` cannot be used is refused whole.
     #[must_use]
-    pub(crate) fn follow(self, swapper: Swapper, environment: &Environment) -> Self {
-        let (shared, environment, address) = (Arc::clone(&self.shared), environment.clone(), self.address());
+    pub(crate) fn follow(self, swapper: Swapper) -> Self {
+        let (shared, environment, address) = (Arc::clone(&self.shared), self.environment.clone(), self.address());
         let begun = self.shared.live.load_full();
         swapper.follow(Box::new(move |config| {
             let begun = &begun.settings;
@@ -168,7 +174,10 @@ impl Server {
                 ("otel", asked.otel != begun.otel),
             ];
             asked.listen = address.clone();
-            let live = Live::of(config, &environment)?;
+            let live = Live::of(asked, &environment)?;
+            if live.keys.are_none() && !shared.live.load().keys.are_none() {
+                config.warnings.push("serve.keys are gone: nobody needs a key any more".to_owned());
+            }
             let told = restart.iter().filter(|(_, changed)| *changed);
             config.warnings.extend(told.map(|(key, _)| format!("serve.{key} has changed; that takes a restart")));
             let shared = Arc::clone(&shared);
@@ -181,9 +190,10 @@ impl Server {
     ///
     /// Dropping the future cuts everything.
     pub async fn run(self, mut stop: Stop) -> Ended {
-        let Self { listener, admin, swapper, shared, notify } = self;
+        let Self { listener, admin, swapper, shared, environment, notify } = self;
         notify.ready();
         let mut connections = JoinSet::new();
+        let mut files = pin!(files::watch(Arc::clone(&shared), environment));
         let mut admin = admin.zip(swapper).map(|(listener, swapper)| admin::Admin::new(listener, swapper));
         loop {
             tokio::select! {
@@ -192,6 +202,7 @@ impl Server {
                     connections.spawn(connection::serve(socket, peer, Arc::clone(&shared)));
                 }
                 Some(_) = connections.join_next() => {}
+                () = &mut files => {}
                 () = stop.word() => break,
             }
         }
@@ -238,10 +249,12 @@ pub fn check(config: &Config) -> Result<(), Error> {
 }
 
 impl Live {
-    fn of(config: &Config, environment: &Environment) -> Result<Self, Error> {
-        config.serve.closed()?;
-        let tls = config.serve.tls.as_ref().map(Tls::read).transpose()?;
-        Ok(Self { settings: config.serve.clone(), keys: config.serve.keys(environment)?, tls })
+    fn of(settings: &Settings, environment: &Environment) -> Result<Self, Error> {
+        settings.closed()?;
+        // Before they are read: what changes meanwhile is found by the next look.
+        let stamp = files::stamp(settings);
+        let tls = settings.tls.as_ref().map(Tls::read).transpose()?;
+        Ok(Self { settings: settings.clone(), keys: settings.keys(environment)?, tls, stamp })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use seaway_session::policy::units::Size;
@@ -29,6 +29,8 @@ pub(super) enum Refusal {
     Draining,
     /// Its body is larger than may be.
     Large(Size),
+    /// Its body is compressed.
+    Encoded,
     /// Its body did not come to its end.
     Broken,
     /// Its body stood still for too long.
@@ -58,6 +60,10 @@ impl Refusal {
             Self::Method(method) => {
                 headers.insert(ALLOW, HeaderValue::from_static(method));
             }
+            // RFC 9110, section 15.5.16.
+            Self::Encoded => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
             Self::Large(_) | Self::Broken | Self::Slow(_) | Self::Call(_) => {}
         }
         response
@@ -66,7 +72,7 @@ impl Refusal {
     /// True if the connection ends with the answer: what is left of a body that was not read to its end would be in the way
     /// of the next request.
     pub(super) fn closes(&self) -> bool {
-        matches!(self, Self::Draining | Self::Large(_) | Self::Broken | Self::Slow(_))
+        matches!(self, Self::Draining | Self::Large(_) | Self::Encoded | Self::Broken | Self::Slow(_))
     }
 
     fn words(&self) -> (StatusCode, &'static str, Option<&'static str>) {
@@ -79,6 +85,7 @@ impl Refusal {
             }
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("draining")),
             Self::Large(_) | Self::Call(CallError::Memory { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, invalid, None),
+            Self::Encoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, invalid, None),
             Self::Broken => (StatusCode::BAD_REQUEST, invalid, None),
             Self::Slow(_) => (StatusCode::REQUEST_TIMEOUT, invalid, None),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, invalid, None),
@@ -100,6 +107,7 @@ impl Refusal {
             Self::Busy(Refused::Waited(patience)) => format!("no call has ended within {patience:?}"),
             Self::Draining => "this server is about to end; ask again, or another one".to_owned(),
             Self::Large(Size(limit)) => format!("the request is larger than {limit} bytes"),
+            Self::Encoded => "the request's body is encoded; send it as it is, without `content-encoding`".to_owned(),
             Self::Broken => "the request's body did not come to its end".to_owned(),
             Self::Slow(silence) => format!("nothing of the request's body came for {silence:?}"),
             Self::Method(method) => format!("this path takes {method}"),

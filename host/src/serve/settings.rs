@@ -104,7 +104,7 @@ impl Default for Settings {
 pub struct Written {
     /// The environment variable that holds the key.
     pub env: Option<String>,
-    /// The file that holds the key; read when the policy is put in force.
+    /// The file that holds the key; read again when it changes.
     pub file: Option<PathBuf>,
     /// The key itself.
     pub value: Option<Secret>,

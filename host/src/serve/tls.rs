@@ -1,6 +1,6 @@
 //! `[serve] tls`: who the server is to its clients, and who its clients have to be.
 //!
-//! Read with the keys, whenever a file is put in force; runs between accept and the first byte of HTTP. Invariant: where
+//! Read with the keys, whenever a file is put in force or one of them changes; runs between accept and the first byte of HTTP. Invariant: where
 //! `client_ca` is there, nobody gets as far as HTTP without a certificate that it vouches for.
 
 use std::io;
@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::listen::Stream;
 
-/// `[serve] tls`. Its files are read again whenever a file is put in force, for connections that come later.
+/// `[serve] tls`. Its files are read again when they change, for connections that come later.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {

@@ -24,6 +24,7 @@ pub(super) async fn run(runtime: &Runtime, body: Bytes, record: &CallRecord) -> 
         let said = whole_body(&mut body).await?;
         return Err(match record.error() {
             Some(error) => CallError::Session(error).into(),
+            None if record.exchanges().is_empty() => Failure::usage(message(&said)),
             None => Failure::failed(format_args!("{} (status {})", message(&said), head.status.as_u16())),
         });
     }
