@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 an answer, 1 none or not all of it, 2 the command line, the file or the environment is wrong.
 
-use seaway_tests::answer::{Answer, Gate, Then};
+use seaway_tests::answer::{Answer, Gate, Then, chunk};
 use seaway_tests::cargo;
 use seaway_tests::certificates::Authority;
 use seaway_tests::error::SECRET;
@@ -207,10 +207,10 @@ async fn a_refused_host_and_a_denied_address_say_what_would_allow_them() {
         .file("seaway.toml", "[egress]\nallow = [\"https://a.example\"]\n")
         .variable("OPENAI_API_KEY", SECRET);
     let said = denied.run(&["complete", "-m", "openai/x", "Why?"]).await;
-    said.assert_fails(2, &["egress: no rule allows https://api.openai.com", "hint: egress.allow = ["]);
+    said.assert_fails(1, &["egress: no rule allows https://api.openai.com", "hint: egress.allow = ["]);
     let metadata = "[providers.meta]\ndialect = \"openai\"\nbase_url = \"http://169.254.169.254/v1\"\n[credentials.meta]\nvalue = \"k\"\nurls = [\"http://169.254.169.254/v1\"]";
     let said = Program::new().file("seaway.toml", metadata).run(&["complete", "-m", "meta/x", "Why?"]).await;
-    said.assert_fails(2, &["egress: 169.254.169.254 is a metadata service's address", "no policy allows"]);
+    said.assert_fails(1, &["egress: 169.254.169.254 is a metadata service's address", "no policy allows"]);
     assert_eq!(origin.ledger().accepted, 0);
 }
 
@@ -244,6 +244,21 @@ async fn what_goes_wrong_on_the_way_is_one_line() {
     ask(&at(&origin, "total = \"300ms\"")).await.assert_fails(1, &["`total` of 300ms passed", &origin.url("")]);
     let origin = Origin::plain(|_: &_| error("401 Unauthorized", &[], "no such\nkey")).await;
     ask(&at(&origin, "")).await.assert_fails(1, &["test: authentication (401): no such key"]);
+}
+
+/// Bad input: an error in the midst of a stream, of a kind that would be ours if nothing had been sent.
+#[tokio::test]
+async fn an_error_in_a_stream_is_the_completions() {
+    let gate = Gate::shut();
+    gate.open(100);
+    let origin = Origin::plain(move |_: &_| {
+        let told = "data: {\"error\":{\"message\":\"no such thing\",\"type\":\"invalid_request_error\"}}\n\n";
+        begun(&gate, &["half"]).write(chunk(told)).write("0\r\n\r\n")
+    })
+    .await;
+    let said = ask(&at(&origin, "")).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(1), "half\n"), "{said:?}");
+    said.assert_one_error(&["no such thing"]);
 }
 
 /// Bad input: a stream that is cut in the middle. What came is printed; the cut is an error.
@@ -291,7 +306,8 @@ async fn a_bad_component_is_one_line() {
 #[tokio::test]
 async fn files_of_the_command_line_that_are_no_good_are_named() {
     let origin = provider().await;
-    let program = at(&origin, "").file("text.txt", "not json").file("list.json", "[]");
+    let wrong = r#"{ "model": "test/m-1", "messages": [], "n": "many" }"#;
+    let program = at(&origin, "").file("text.txt", "not json").file("list.json", "[]").file("wrong.json", wrong);
     for (arguments, words) in [
         (&["--image", "gone.png", "Why?"][..], &["--image gone.png", "cannot be read"][..]),
         (&["--schema", "text.txt", "Why?"], &["--schema text.txt", "no JSON"]),
@@ -299,8 +315,11 @@ async fn files_of_the_command_line_that_are_no_good_are_named() {
         (&["--request", "text.txt"], &["--request", "no JSON"]),
         (&["--request", "list.json"], &["--request", "JSON object"]),
         (&["--request", "gone.json"], &["gone.json", "cannot be read"]),
+        (&["--request", "wrong.json"], &["`n`"]),
+        (&["-m", "nosuch/m-1", "Why?"], &["there is no provider `nosuch`"]),
     ] {
-        let all: Vec<_> = ["complete", "-m", "test/m-1"].iter().chain(arguments).copied().collect();
+        let model: &[&str] = if arguments.contains(&"-m") { &[] } else { &["-m", "test/m-1"] };
+        let all: Vec<_> = ["complete"].iter().chain(model).chain(arguments).copied().collect();
         program.run(&all).await.assert_fails(2, words);
     }
     assert_eq!(program.run(&["complete"]).await.code, Some(2));

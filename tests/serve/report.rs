@@ -105,9 +105,13 @@ async fn what_went_wrong_is_logged() {
         let asked = model.split_once('/').filter(|(provider, _)| status != 404 && !provider.is_empty());
         assert_eq!((line["provider"].as_str(), line["model"].as_str()), asked.unzip(), "{line}");
     }
+    let denied = HELLO.replace("test/m-1", "ollama/m-2");
+    assert_eq!(gateway.complete("none", &denied).await.status, 403);
     let said = gateway.said();
-    assert_eq!(said.matches("is denied").count(), 1, "{said}");
+    assert_eq!(said.matches("denied: ").count(), 1, "{said}");
     assert!(said.contains("egress.allow = "), "{said}");
+    let figures = gateway.ask("GET", "/metrics", &[], "").await.body;
+    assert!(figures.contains("provider=\"ollama\",model=\"other\",finish=\"failed\""), "{figures}");
 }
 
 /// Not over HTTP/1.1, where a client may ask for trailers, and not over HTTP/2, where it need not.

@@ -20,6 +20,8 @@ pub struct Report {
 
 /// More of a model's name is told to nobody: it may be the caller's, and as long as a request.
 const LONGEST: usize = 128;
+/// What is longer is no code.
+const LONGEST_CODE: usize = 64;
 
 impl Report {
     /// The trailer with the provider's row.
@@ -82,9 +84,11 @@ impl Report {
     }
 }
 
-/// `rate limit (429, rate_limit_exceeded)`: without its message.
+/// `rate limit (429, rate_limit_exceeded)`: without its message, and without a code that is no word.
 fn what(error: &Error) -> String {
-    let code = error.provider_code.as_deref().or(error.code.as_deref()).map(value);
+    let word = |letter: u8| letter.is_ascii_alphanumeric() || b"_.-".contains(&letter);
+    let code = error.provider_code.as_deref().or(error.code.as_deref());
+    let code = code.filter(|code| code.len() <= LONGEST_CODE && code.bytes().all(word)).map(str::to_owned);
     let told: Vec<String> = error.status.map(|status| status.to_string()).into_iter().chain(code).collect();
     match told.is_empty() {
         true => kind(error.kind).to_owned(),
@@ -114,7 +118,7 @@ fn kind(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// As much of a word as a header can hold: what is no visible ASCII is a question mark.
+/// As much of a name as a header can hold: what is no visible ASCII is a question mark.
 fn value(name: &str) -> String {
     name.chars().take(LONGEST).map(|letter| if letter.is_ascii_graphic() { letter } else { '?' }).collect()
 }
@@ -199,11 +203,13 @@ mod tests {
         let mut report = Report::new("openai", "gpt-4o");
         report.note(&[Delta::Finish(FinishDelta { choice: 0, reason: FinishReason::Stop, provider_reason: None })]);
         let mut error = Error::new(ErrorKind::RateLimit, "too many, Ms. Doe");
-        (error.status, error.provider_code) = (Some(429), Some("slow\ndown".to_owned()));
-        report.fail(&error);
-        let told = told(report);
-        assert_eq!(told.len(), 3);
-        assert_eq!(told[2], (Report::ERROR.to_owned(), "rate limit (429, slow?down)".to_owned()));
+        for (code, says) in [("slow_down", "rate limit (429, slow_down)"), ("Ms. Doe", "rate limit (429)")] {
+            (error.status, error.provider_code) = (Some(429), Some(code.to_owned()));
+            report.fail(&error);
+            let told = told(report.clone());
+            assert_eq!(told.len(), 3);
+            assert_eq!(told[2], (Report::ERROR.to_owned(), says.to_owned()));
+        }
     }
 
     #[test]

@@ -23,7 +23,6 @@ use clap::{Parser, Subcommand};
 use seaway_session::{Environment, Kind, Session};
 
 use crate::config::Config;
-use crate::runtime::types::ErrorKind;
 use crate::runtime::{CallError, Limits, Runtime, Source, StartError};
 
 /// LLM completions in a WebAssembly component, over an HTTP session that the host owns.
@@ -118,31 +117,10 @@ impl Failure {
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
-        let failure = if sent_nothing(&error) { Self::usage(&error) } else { Self::failed(&error) };
+        // A secret that is not there is the environment's or the file's.
+        let is_ours = matches!(&error, CallError::Session(error) if error.kind() == Kind::SecretMissing);
+        let failure = if is_ours { Self::usage(&error) } else { Self::failed(&error) };
         failure.with_hint(error.hint())
-    }
-}
-
-/// True if the command line, the file or the environment has to change: the component found nobody to ask or nothing that
-/// could be asked, or the policy lets nothing out.
-fn sent_nothing(error: &CallError) -> bool {
-    match error {
-        CallError::Guest(error) => {
-            let ours = matches!(
-                error.kind,
-                ErrorKind::BadRequest | ErrorKind::NotFound | ErrorKind::Configuration | ErrorKind::Unsupported
-            );
-            ours && error.status.is_none() && error.code.is_none()
-        }
-        CallError::Session(error) => {
-            matches!(error.kind(), Kind::Denied | Kind::AddressDenied(_) | Kind::CredentialDenied | Kind::SecretMissing)
-        }
-        CallError::QueueFull { .. }
-        | CallError::Memory { .. }
-        | CallError::Cpu { .. }
-        | CallError::Trapped(_)
-        | CallError::Http(_)
-        | CallError::Broken(_) => false,
     }
 }
 

@@ -132,7 +132,8 @@ async fn call(
     }
     let key = live.keys.recognise(&head.headers).map_err(Refusal::Key)?;
     line.known(key.as_deref());
-    if head.headers.get(CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !head.headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
         return Err(Refusal::Encoded);
     }
     let of_key = key.as_deref().map_or(Ok(None), Key::enter).map_err(|_| Refusal::KeyBusy)?;

@@ -17,10 +17,11 @@ use super::{Live, Shared};
 /// How often they are looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Tells what is in the files from what was; 0 where there are none.
+/// Tells what is in the files from what was; 0 where there are none. What is no file, such as a pipe, is read once.
 pub(super) fn stamp(settings: &Settings) -> u64 {
     let tls = settings.tls.iter().flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]).flatten();
-    let files: Vec<&PathBuf> = settings.keys.iter().filter_map(|key| key.file.as_ref()).chain(tls).collect();
+    let mut files: Vec<&PathBuf> = settings.keys.iter().filter_map(|key| key.file.as_ref()).chain(tls).collect();
+    files.retain(|file| std::fs::metadata(file).map_or(true, |found| found.is_file()));
     if files.is_empty() {
         return 0;
     }
@@ -52,8 +53,9 @@ pub(super) async fn watch(shared: Arc<Shared>, environment: Environment) {
                 }
                 refused = Some(stamp);
             }
+            Err(error) if error.is_panic() => tracing::error!("the keys and certificates could not be looked at"),
             // The executor ends.
-            Err(_) => return,
+            Err(_) => std::future::pending().await,
         }
     }
 }
@@ -68,7 +70,8 @@ fn look(shared: &Shared, environment: &Environment, refused: Option<u64>) -> Res
     if refused == Some(stamp) {
         return Err((stamp, Error::new("they are as they were")));
     }
-    let renewed = Live::of(&live.settings, environment).map_err(|error| (stamp, error))?;
+    let mut renewed = Live::of(&live.settings, environment).map_err(|error| (stamp, error))?;
+    renewed.keys.keep_rooms(&live.keys);
     // Whoever has put another file in force meanwhile has read them too.
     let before = shared.live.compare_and_swap(&live, Arc::new(renewed));
     if Arc::ptr_eq(&before, &live) {

@@ -49,6 +49,15 @@ impl Keys {
         Self(keys.into_iter().map(Arc::new).collect())
     }
 
+    /// Goes on counting the calls of the same keys, whose secrets may be others.
+    pub(super) fn keep_rooms(&mut self, before: &Self) {
+        for (key, before) in self.0.iter_mut().zip(&before.0) {
+            if let Some(key) = Arc::get_mut(key) {
+                key.room.clone_from(&before.room);
+            }
+        }
+    }
+
     /// True if nobody needs one.
     pub(super) fn are_none(&self) -> bool {
         self.0.is_empty()
@@ -142,6 +151,16 @@ mod tests {
         let names = ["fast".to_owned(), "\u{e9}\u{1f30a}\n\"".to_owned()];
         let told: Vec<String> = serde_json::from_slice(header(&names).as_bytes()).unwrap();
         assert_eq!(told, names);
+    }
+
+    #[test]
+    fn a_key_with_another_secret_has_no_more_room() {
+        let keys = |secret: &str| Keys::new(vec![Key::new("one".to_owned(), Secret::new(secret), None, Some(1))]);
+        let (before, mut after) = (keys("sk-old"), keys("sk-new"));
+        let _held = before.0[0].enter().unwrap();
+        after.keep_rooms(&before);
+        assert!(after.0[0].enter().is_err());
+        assert_eq!(recognised(&after, "api-key", "sk-new"), Ok("one".to_owned()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A line begins with its request and is written when the last of the answer is told, or the client has gone. Invariant: no
 //! header, no query, no body and no key is in it, and a reader of the log that stands still holds no request up.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use seaway_session::Kind;
+use seaway_session::{Error, Kind};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -38,6 +39,7 @@ pub(super) struct Writer {
     /// How exchanges are told of.
     egress: Log,
     to: Option<To>,
+    denials: Denials,
     /// Says that the last line is written.
     done: Option<Mutex<Receiver<()>>>,
 }
@@ -65,7 +67,8 @@ impl Writer {
                     let _ = finish.send(());
                 })
                 .is_ok();
-        Self { form, egress, to: begun.then_some(to), done: begun.then(|| Mutex::new(done)) }
+        let denials = Denials::default();
+        Self { form, egress, to: begun.then_some(to), denials, done: begun.then(|| Mutex::new(done)) }
     }
 
     /// What a call is to record for its lines.
@@ -79,6 +82,7 @@ impl Writer {
             form: self.form,
             egress: self.egress,
             to: self.to.clone(),
+            denials: self.denials.clone(),
             figures: figures.clone(),
             at: SystemTime::now(),
             began: Instant::now(),
@@ -133,6 +137,31 @@ fn write(lines: &Receiver<Option<String>>, lost: &AtomicU64) {
     }
 }
 
+/// Denials that have been a warning. Clones are the same.
+#[derive(Clone, Debug, Default)]
+struct Denials(Arc<Mutex<BTreeSet<String>>>);
+
+/// So many are remembered; then all are told again.
+const DENIALS: usize = 256;
+
+impl Denials {
+    /// Warns of a denial, once: whoever denies wants to know what, whether there is a log or not.
+    fn tell(&self, error: &Error) {
+        if !matches!(error.kind(), Kind::Denied | Kind::AddressDenied(_) | Kind::CredentialDenied) {
+            return;
+        }
+        let denial = format!("denied: {}; {}", error.message(), error.hint().unwrap_or("no policy allows this"));
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= DENIALS {
+            told.clear();
+        }
+        if told.insert(denial.clone()) {
+            drop(told);
+            tracing::warn!("{denial}");
+        }
+    }
+}
+
 /// The line of one request; counted, and written where there is a log, when it is dropped.
 pub(super) struct Line(Box<Entry>);
 
@@ -140,6 +169,7 @@ struct Entry {
     form: Log,
     egress: Log,
     to: Option<To>,
+    denials: Denials,
     figures: Figures,
     at: SystemTime,
     began: Instant,
@@ -226,7 +256,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.figures.count(&self.path, self.status, self.end, self.began.elapsed());
         if let Some(report) = &self.report {
-            self.figures.sums.add(report);
+            self.figures.sums.add(report, self.status.is_some_and(|status| status.is_success()));
         }
         if let Some(trace) = self.trace.take() {
             trace.end(self.status, self.end, self.key.as_deref(), self.report.as_ref(), self.record.as_ref());
@@ -255,22 +285,25 @@ impl Drop for Entry {
 }
 
 impl Entry {
-    /// Where the component told of an error because the session had one, that is why: the client is told less.
+    /// What the component says went wrong, and what the session says, if it had an error: the client is told less.
     fn explain(&mut self) {
-        let Some(told) = self.error.take().filter(|_| self.why.is_none()) else { return };
-        let Some(error) = self.record.as_ref().and_then(CallRecord::error) else {
-            self.why = Some(told);
+        let told = self.error.take();
+        let failed = told.is_some() || self.status.is_some_and(|status| status.is_server_error());
+        if !failed || self.why.is_some() {
             return;
-        };
-        let why = match error.hint() {
+        }
+        let error = self.record.as_ref().and_then(CallRecord::error);
+        if let Some(error) = &error {
+            self.denials.tell(error);
+        }
+        let why = error.map(|error| match error.hint() {
             Some(hint) => format!("{error}; {hint}"),
             None => error.to_string(),
+        });
+        self.why = match (told, why) {
+            (Some(told), Some(why)) => Some(format!("{told}: {why}")),
+            (told, why) => told.or(why),
         };
-        // Whoever denies wants to know what, whether there is a log or not.
-        if matches!(error.kind(), Kind::Denied | Kind::AddressDenied(_) | Kind::CredentialDenied) {
-            tracing::warn!("request {} is denied: {why}", self.id());
-        }
-        self.why = Some(why);
     }
 
     fn json(&self) -> String {

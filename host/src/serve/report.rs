@@ -112,7 +112,8 @@ pub(super) struct Sum {
 const MODELS: usize = 256;
 
 impl Sums {
-    pub(super) fn add(&self, report: &Report) {
+    /// Adds an answer. One that failed makes no name known: who asks could make it up.
+    pub(super) fn add(&self, report: &Report, answered: bool) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { providers, models } = &mut *inner;
         let known = |providers: &BTreeMap<String, BTreeMap<String, Sum>>, model: &str| {
@@ -120,7 +121,7 @@ impl Sums {
         };
         let mut model = report.model();
         if !known(providers, model) {
-            match *models < MODELS {
+            match answered && *models < MODELS {
                 true => *models += 1,
                 false => model = "other",
             }
@@ -178,12 +179,13 @@ mod tests {
     fn names_without_end_are_one_name() {
         let sums = Sums::default();
         for number in 0..2 * MODELS {
-            sums.add(&report(&format!("m-{number}"), "prompt=1"));
+            sums.add(&report(&format!("made-up-{number}"), "prompt=0"), false);
+            sums.add(&report(&format!("m-{number}"), "prompt=1"), true);
         }
         let all = sums.all();
-        assert_eq!(all.len(), MODELS + 1);
+        assert!(all.len() == MODELS + 1 && all.iter().all(|(_, model, _)| !model.starts_with("made-up")));
         let (_, _, other) = all.iter().find(|(_, model, _)| model == "other").unwrap();
         assert_eq!(other.tokens().collect::<Vec<_>>(), [("prompt", MODELS as u64)]);
-        assert_eq!(other.finishes().collect::<Vec<_>>(), [("length", MODELS as u64)]);
+        assert_eq!(other.finishes().collect::<Vec<_>>(), [("length", 3 * MODELS as u64)]);
     }
 }

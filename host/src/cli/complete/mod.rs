@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::prompt::{self, Image, Prompt, Sampling, Schema, Tool};
 use super::{Failure, Started, say, start, waterfall};
-use crate::runtime::{CallRecord, Limits, Runtime, types};
+use crate::runtime::{CallError, CallRecord, Limits, Runtime, types};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -178,10 +178,21 @@ fn moved(started: &Started, model: &str) -> String {
     })
 }
 
+/// Why there is no answer. What the component refused before anybody was asked, the command line or the file has to change.
+fn refused(error: CallError, record: &CallRecord) -> Failure {
+    match matches!(error, CallError::Guest(_)) && record.exchanges().is_empty() {
+        true => Failure::usage(error),
+        false => error.into(),
+    }
+}
+
 async fn answer(runtime: &Runtime, asked: Asked, record: &CallRecord) -> Result<(), Failure> {
     match asked {
         Asked::Typed { request, stream: true } => text::streamed(runtime, *request, record).await,
-        Asked::Typed { request, stream: false } => text::whole(&runtime.complete(*request, record).await?),
+        Asked::Typed { request, stream: false } => {
+            let answer = runtime.complete(*request, record).await;
+            text::whole(&answer.map_err(|error| refused(error, record))?)
+        }
         Asked::Json(body) => json::run(runtime, body, record).await,
     }
 }

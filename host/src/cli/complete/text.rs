@@ -8,11 +8,12 @@ use std::pin::pin;
 use futures::StreamExt as _;
 
 use super::super::{Failure, print, say};
+use super::refused;
 use crate::runtime::{CallRecord, Event, Runtime, types};
 
 /// Prints text as it comes, and says at the end what the text does not.
 pub(super) async fn streamed(runtime: &Runtime, request: types::Request, record: &CallRecord) -> Result<(), Failure> {
-    let mut deltas = pin!(runtime.stream(request, record).await?);
+    let mut deltas = pin!(runtime.stream(request, record).await.map_err(|error| refused(error, record))?);
     let mut text = Text::default();
     while let Some(event) = deltas.next().await {
         match event {
@@ -23,7 +24,7 @@ pub(super) async fn streamed(runtime: &Runtime, request: types::Request, record:
             }
             Err(error) => {
                 text.end()?;
-                return Err(error.into());
+                return Err(refused(error, record));
             }
         }
     }
