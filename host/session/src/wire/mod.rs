@@ -312,19 +312,19 @@ impl Sender {
         }
     }
 
-    /// The same, once.
-    pub(crate) fn take_upload(&mut self) -> Option<Arc<Upload>> {
-        match &mut self.requests {
-            Requests::Http1(..) => None,
-            Requests::Http2(requests) => requests.take_upload(),
-        }
-    }
-
     /// The body of a request on a shared connection, if more of it may come.
     pub(crate) fn upload(&self) -> Option<Arc<Upload>> {
         match &self.requests {
             Requests::Http1(..) => None,
             Requests::Http2(requests) => requests.upload(),
+        }
+    }
+
+    /// The same, once.
+    pub(crate) fn take_upload(&mut self) -> Option<Arc<Upload>> {
+        match &mut self.requests {
+            Requests::Http1(..) => None,
+            Requests::Http2(requests) => requests.take_upload(),
         }
     }
 
