@@ -16,6 +16,7 @@ mod stream;
 mod watch;
 pub(crate) mod transport;
 mod upload;
+mod version;
 
 use std::future::Future;
 use std::io;
@@ -51,8 +52,8 @@ pub(crate) use http2::Resets;
 pub use http2::Settings as H2;
 pub(crate) use outgoing::{Outgoing, prepare};
 pub(crate) use stream::Io;
-use upload::Began;
 pub(crate) use upload::Upload;
+pub use version::Http;
 pub(crate) use watch::Ending;
 use watch::{Watch, Watched};
 
@@ -70,61 +71,6 @@ pub struct Settings {
     pub http: Http,
     /// Connections that speak HTTP/2.
     pub h2: H2,
-}
-
-/// Which HTTP is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "HttpText")]
-pub enum Http {
-    /// Over TLS what both sides prefer (ALPN, RFC 7301), else HTTP/1.1.
-    #[default]
-    Auto,
-    /// HTTP/1.1 only.
-    One,
-    /// HTTP/2 only; without TLS by prior knowledge (RFC 9113, section 3.3).
-    Two,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "\"auto\", \"1\" or \"2\"")]
-enum HttpText {
-    Word(String),
-    Number(u64),
-}
-
-impl TryFrom<HttpText> for Http {
-    type Error = String;
-
-    fn try_from(text: HttpText) -> Result<Self, String> {
-        let text = match text {
-            HttpText::Word(word) => word,
-            HttpText::Number(number) => number.to_string(),
-        };
-        let known = [Self::Auto, Self::One, Self::Two].into_iter().find(|http| http.word() == text);
-        known.ok_or_else(|| format!("`{}` is none of \"auto\", \"1\" and \"2\"", text.escape_debug()))
-    }
-}
-
-impl Http {
-    /// The word as the file writes it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::One => "1",
-            Self::Two => "2",
-        }
-    }
-
-    /// What of this is offered to a server.
-    pub(crate) fn offered(self, alpn: &[tls::Alpn]) -> Vec<tls::Alpn> {
-        let wanted = |alpn: &tls::Alpn| match self {
-            Self::Auto => true,
-            Self::One => *alpn == tls::Alpn::Http11,
-            Self::Two => *alpn == tls::Alpn::H2,
-        };
-        alpn.iter().copied().filter(wanted).collect()
-    }
 }
 
 /// Refuses keys that exclude or need one another.
@@ -291,54 +237,48 @@ impl Sender {
 
     /// The same connection for another exchange beside this one; absent where it carries one at a time.
     pub(crate) fn share(&self) -> Option<Self> {
-        let Requests::Http2(requests) = &self.requests else { return None };
-        let (requests, host) = (Requests::Http2(requests.share()), self.host.clone());
+        let (requests, host) = (Requests::Http2(self.shared()?.share()), self.host.clone());
         Some(Self { requests, host, forward: None, fate: Fate::default() })
+    }
+
+    /// What exchanges share, where they do.
+    fn shared(&self) -> Option<&http2::Requests> {
+        match &self.requests {
+            Requests::Http1(..) => None,
+            Requests::Http2(requests) => Some(requests),
+        }
+    }
+
+    fn shared_mut(&mut self) -> Option<&mut http2::Requests> {
+        match &mut self.requests {
+            Requests::Http1(..) => None,
+            Requests::Http2(requests) => Some(requests),
+        }
     }
 
     /// Ends an exchange of whose answer a part is left: what bounds how fast that may be done on a shared connection.
     pub(crate) fn give_up(&mut self) -> Option<Arc<Resets>> {
-        match &mut self.requests {
-            Requests::Http1(..) => None,
-            Requests::Http2(requests) => Some(requests.give_up()),
-        }
+        self.shared_mut().map(http2::Requests::give_up)
     }
 
     /// What holds the stream of an exchange on a shared connection that was given up before its lease had the answer.
     pub(crate) fn parked(&self) -> Option<Box<dyn Send>> {
-        match &self.requests {
-            Requests::Http1(..) => None,
-            Requests::Http2(requests) => requests.parked(),
-        }
+        self.shared().and_then(http2::Requests::parked)
     }
 
     /// The body of a request on a shared connection, if more of it may come.
     pub(crate) fn upload(&self) -> Option<Arc<Upload>> {
-        match &self.requests {
-            Requests::Http1(..) => None,
-            Requests::Http2(requests) => requests.upload(),
-        }
+        self.shared().and_then(http2::Requests::upload)
     }
 
     /// The same, once.
     pub(crate) fn take_upload(&mut self) -> Option<Arc<Upload>> {
-        match &mut self.requests {
-            Requests::Http1(..) => None,
-            Requests::Http2(requests) => requests.take_upload(),
-        }
-    }
-
-    /// Who is to be told of a request's body, where exchanges share the connection.
-    fn began(&self) -> Option<&Began> {
-        match &self.requests {
-            Requests::Http1(..) => None,
-            Requests::Http2(requests) => Some(requests.began()),
-        }
+        self.shared_mut().and_then(http2::Requests::take_upload)
     }
 
     /// True if several exchanges share the connection.
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self.requests, Requests::Http2(_))
+        self.shared().is_some()
     }
 
     /// Hands a request over, watched or not. The future need not hold it.
@@ -402,7 +342,8 @@ pub(crate) fn exchange<'l>(
 ) -> impl Future<Output = Result<Sent, Error>> + use<'l> {
     let reused = lease.reused;
     let watched = reused && repeatable;
-    let sender = lease.sender().inspect(|sender| request.body_mut().read_in_pieces(sender.began()));
+    let sender =
+        lease.sender().inspect(|sender| request.body_mut().read_in_pieces(sender.shared().map(http2::Requests::began)));
     let upload = request.body().upload();
     let handed = sender.and_then(|sender| Ok((sender.send(request, watched)?, sender)));
     async move {
