@@ -94,7 +94,7 @@ struct Live {
     keys: Keys,
     tls: Option<Arc<ServerConfig>>,
     /// Of the files that these were read from.
-    stamp: u64,
+    stamp: Vec<u64>,
 }
 
 /// How far a server is on its way to its end.
